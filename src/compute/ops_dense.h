@@ -1,0 +1,29 @@
+/* Matrix products. */
+#ifndef EC_COMPUTE_OPS_DENSE_H
+#define EC_COMPUTE_OPS_DENSE_H
+
+#include <stdbool.h>
+
+#include "compute/backend.h"
+
+typedef enum ec_activation { EC_ACT_NONE, EC_ACT_RELU, EC_ACT_GELU, EC_ACT_QUICK_GELU } ec_activation;
+
+/* C (M,N) = act( op(A) (M,K) * op(B) (K,N) + bias (N) ), plus the old C where accumulate is set.
+ * op(X) is X, or its transpose where transpose_x is set; ldx is the row distance of X as stored.
+ * Every element of C is a sum over k in one fixed order that depends neither on M, N nor on the element's place. */
+typedef struct ec_gemm {
+    int32_t m, n, k;
+    int32_t lda, ldb, ldc;
+    bool transpose_a, transpose_b;
+    bool bias;       /* a bias is added */
+    bool accumulate; /* C is added to; not together with an activation */
+    ec_activation activation;
+} ec_gemm;
+
+struct ec_dense_ops {
+    /* bias may be NULL where desc->bias is false. a, b, c must not overlap. */
+    ec_status (*gemm)(ec_backend *be, ec_stream *stream, const ec_gemm *desc, const float *a, const float *b,
+                      const float *bias, float *c);
+};
+
+#endif
