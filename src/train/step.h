@@ -1,0 +1,53 @@
+/* One training step: heads forward, contrastive loss over the global batch, backward, reduction, clipping, update. */
+#ifndef EC_TRAIN_STEP_H
+#define EC_TRAIN_STEP_H
+
+#include <stdint.h>
+
+#include "dist/comm.h"
+#include "loss/supcon.h"
+#include "nn/heads.h"
+#include "nn/heads_train.h"
+#include "train/optimizer.h"
+
+typedef struct ec_train_config {
+    ec_heads_plan plan;
+    ec_optimizer_config optimizer;
+    float temperature;           /* > 0 */
+    float weight[EC_DIRECTIONS]; /* of each direction's loss, >= 0, not all 0 */
+} ec_train_config;
+
+typedef struct ec_step_result {
+    double losses[EC_DIRECTIONS]; /* mean over the global batch, before the update; 0 where the weight is 0 */
+    double total;                 /* sum of weight * loss */
+    double grad_norm;             /* before clipping */
+    double learning_rate;         /* that this step used */
+} ec_step_result;
+
+/* The state of a run between two steps is: heads (params, buffers, counters), optimizer (exp_avg, exp_avg_sq) and the
+ * number of the next step. Fields are for reading and for checkpoints. */
+typedef struct ec_trainer_core {
+    ec_heads *heads; /* borrowed */
+    ec_comm *comm;   /* borrowed */
+    ec_train_config config;
+    ec_optimizer *optimizer;
+    ec_heads_pass *pass;
+    ec_supcon *loss[EC_EMBEDDINGS]; /* single task: [0] has all four directions; multi task: intra, cross; NULL if unused */
+    float *grad;                    /* (params.total) of the last step */
+} ec_trainer_core;
+
+/* All memory of training. heads and comm are borrowed and must outlive it. Every rank must hold the same parameters.
+ * EC_ERR_CONFIG for values out of range. Not collective. */
+ec_status ec__trainer_core_new(ec_heads *heads, ec_comm *comm, const ec_train_config *config, ec_trainer_core **out);
+void ec__trainer_core_free(ec_trainer_core *core);
+
+/* Bytes of back end memory held besides the heads' parameters. */
+size_t ec__trainer_core_bytes(const ec_trainer_core *core);
+
+/* Collective. Step number `step` (from 0): it keys dropout, the learning rate and Adam's bias correction. x[m]:
+ * (B, input_dim) features of this rank's rows in back end memory, label[m]: (B) class labels in host memory; both
+ * unchanged until the call returns. Allocates nothing, except that the first step may make library primitives. */
+ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
+                         const int32_t *const label[EC_MODALITIES], ec_step_result *result);
+
+#endif
