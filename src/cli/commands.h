@@ -1,0 +1,10 @@
+/* The commands of the program, one source file each. */
+#ifndef EC_CLI_COMMANDS_H
+#define EC_CLI_COMMANDS_H
+
+#include "cli/cli.h"
+
+extern const cli_command cli_bench;
+extern const cli_command cli_version;
+
+#endif

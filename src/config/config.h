@@ -1,0 +1,198 @@
+/* The configuration of a run: read from YAML, changed by "section.key=value" overrides, checked, with every default filled in.
+ *
+ * What a key means, its default and its legal values stand in one table, config/schema.c; docs/configuration.md is printed
+ * from that table. Section and key names are the field names below. Everything is checked when a configuration is
+ * loaded: whoever holds an ec_config may rely on the ranges in the comments.
+ *
+ * Paths. A relative path is relative to the folder of the file that names it, on the command line to the working
+ * directory; in an ec_config every path is absolute, except the default of logging.folder. A path that was not given is NULL.
+ *
+ * Not collective: every rank loads the same file. */
+#ifndef EC_CONFIG_CONFIG_H
+#define EC_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/sha256.h"
+
+typedef struct ec_text_list {
+    char **item; /* owned by the configuration */
+    int32_t count;
+} ec_text_list;
+
+typedef enum ec_cache_dtype { EC_CACHE_FLOAT16, EC_CACHE_FLOAT32 } ec_cache_dtype;
+typedef enum ec_crop { EC_CROP_FIRST, EC_CROP_CENTER, EC_CROP_RANDOM, EC_CROP_ALL } ec_crop;
+typedef enum ec_image_encoder { EC_IMAGE_CLIP_VIT } ec_image_encoder;
+typedef enum ec_audio_encoder { EC_AUDIO_SHORTCHUNK } ec_audio_encoder;
+typedef enum ec_precision { EC_PRECISION_FLOAT32, EC_PRECISION_BF16 } ec_precision;
+typedef enum ec_pooling { EC_POOLING_MAX, EC_POOLING_AVERAGE } ec_pooling;
+typedef enum ec_optimizer_kind { EC_OPTIMIZER_ADAM, EC_OPTIMIZER_ADAMW } ec_optimizer_kind;
+typedef enum ec_schedule_kind { EC_SCHEDULE_CONSTANT, EC_SCHEDULE_COSINE } ec_schedule_kind;
+typedef enum ec_sampling { EC_SAMPLING_CLASS_BALANCED, EC_SAMPLING_SHUFFLED } ec_sampling;
+typedef enum ec_reduction { EC_REDUCTION_REPRODUCIBLE, EC_REDUCTION_FAST } ec_reduction;
+typedef enum ec_device { EC_DEVICE_AUTO, EC_DEVICE_CPU, EC_DEVICE_CUDA } ec_device;
+typedef enum ec_best_metric {
+    EC_BEST_LOSS, /* of the validation set; smaller is better, for all others larger */
+    EC_BEST_PRECISION_1,
+    EC_BEST_PRECISION_5,
+    EC_BEST_PRECISION_10,
+    EC_BEST_MRR,
+    EC_BEST_MAP,
+} ec_best_metric;
+
+typedef struct ec_config_dataset {
+    char *image_manifest, *audio_manifest; /* CSV: what "cache build" reads */
+    char *image_cache, *audio_cache;       /* HDF5: what "cache build" writes and "train" reads; never NULL */
+    ec_text_list class_names;              /* empty: the labels of the manifests, sorted */
+    ec_cache_dtype cache_dtype;
+    bool skip_broken;                      /* leave out a file that cannot be decoded, instead of stopping */
+} ec_config_dataset;
+
+typedef struct ec_config_image_augment {
+    int64_t views; /* >= 1 */
+} ec_config_image_augment;
+
+typedef struct ec_config_audio_augment {
+    ec_crop crop;  /* which part of a recording that is longer than a clip */
+    int64_t views; /* >= 1: clips of a recording; 1 with crop first or center */
+} ec_config_audio_augment;
+
+typedef struct ec_config_image_backbone {
+    ec_image_encoder name;
+    char *weights; /* safetensors; NULL: random weights from seed */
+    int64_t seed;
+    ec_precision precision;
+    /* The shape of a network with random weights; a weight file brings its own. heads * 64 = width. */
+    int64_t layers, width, heads, patch, resolution, output_dim;
+} ec_config_image_backbone;
+
+typedef struct ec_config_audio_backbone {
+    ec_audio_encoder name;
+    char *weights;
+    int64_t seed;
+    int64_t n_channels;  /* width of the first layers of a network with random weights */
+    int64_t sample_rate; /* Hz */
+    int64_t clip_length; /* samples */
+    ec_pooling pooling;  /* over the clips of a recording */
+} ec_config_audio_backbone;
+
+typedef struct ec_config_full_model {
+    bool multi_task;
+    int64_t hidden_dim, base_output_dim, output_dim; /* base_output_dim: multi_task only */
+    double dropout;                                  /* in [0, 1) */
+    bool normalize_inputs;                           /* features to unit length before the heads */
+} ec_config_full_model;
+
+typedef struct ec_config_loss_weights {
+    double image2image, audio2audio, image2audio, audio2image; /* >= 0, at least one > 0 */
+} ec_config_loss_weights;
+
+typedef struct ec_config_training {
+    double loss_temperature; /* > 0 */
+    ec_config_loss_weights loss_weights;
+    int64_t batch_size;      /* G, over all ranks and accumulation pieces; a multiple of distributed.shards */
+    int64_t max_epochs;      /* used where max_steps is 0 */
+    int64_t max_steps;       /* 0: max_epochs * steps per epoch */
+    int64_t steps_per_epoch; /* 0: one pass over the smaller modality */
+    ec_optimizer_kind optimizer;
+    double learning_rate, weight_decay, beta1, beta2, eps;
+    double gradient_clip; /* largest norm of the whole gradient; 0: off */
+    ec_schedule_kind schedule;
+    int64_t warmup_steps;
+    int64_t accumulate; /* pieces of a batch that a rank encodes one after the other; divides the shards of a rank */
+    ec_sampling sampling;
+    char *indices; /* HDF5 file of the rows of every batch, in place of sampling; or NULL */
+    int64_t seed;
+    int64_t validate_every; /* epochs; 0: never */
+    char *init;             /* HDF5 or safetensors of initial weights, or NULL */
+} ec_config_training;
+
+typedef struct ec_config_logging {
+    char *folder;  /* of the run; never NULL */
+    int64_t every; /* steps */
+    ec_log_level level;
+} ec_config_logging;
+
+typedef struct ec_config_distributed {
+    ec_reduction reduction;
+    int64_t shards; /* V */
+    ec_device device;
+    int64_t threads;   /* of a rank; 0: all that it may use, shared between the ranks of a host */
+    double deadline_s; /* seconds without an answer after which a collective fails */
+} ec_config_distributed;
+
+typedef struct ec_config_checkpoint {
+    char *folder;         /* never NULL; default: "checkpoints" inside logging.folder */
+    int64_t every_steps;  /* 0: not by steps */
+    int64_t every_epochs; /* 0: not by epochs; one is always written at the end */
+    int64_t keep_last;    /* >= 1 */
+    bool best;            /* keep the best one besides */
+    ec_best_metric best_metric;
+} ec_config_checkpoint;
+
+typedef struct ec_config_origin ec_config_origin; /* where each value came from, for messages */
+
+typedef struct ec_config {
+    ec_config_dataset dataset;
+    ec_config_image_augment image_augment;
+    ec_config_audio_augment audio_augment;
+    ec_config_image_backbone image_backbone;
+    ec_config_audio_backbone audio_backbone;
+    ec_config_full_model full_model;
+    ec_config_training training;
+    ec_config_logging logging;
+    ec_config_distributed distributed;
+    ec_config_checkpoint checkpoint;
+    ec_config_origin *origin;
+} ec_config;
+
+enum { EC_CONFIG_LARGEST = 1 << 20 }; /* bytes of a file */
+
+/* Reads path, applies count overrides ("section.key=value", the value in YAML) in order, checks all. The caller owns *out
+ * (ec__config_free). EC_ERR_CONFIG for everything that is wrong with the file or an override: the message starts with
+ * "file:line:column: " or "command line: " and says what was found, what is legal, and the nearest legal name. */
+ec_status ec__config_load(const char *path, const char *const *overrides, size_t count, ec_config **out);
+
+/* The same for a text in memory (a configuration kept in a checkpoint). name stands in messages; paths are relative to
+ * folder. bytes need not end with a NUL. */
+ec_status ec__config_parse(const char *name, const char *folder, const char *text, size_t bytes,
+                           const char *const *overrides, size_t count, ec_config **out);
+void ec__config_free(ec_config *config); /* accepts NULL */
+
+/* The whole resolved configuration as YAML, owned by the caller (free); parsing it gives an equal configuration. */
+ec_status ec__config_print(const ec_config *config, char **out);
+
+/* Can this many ranks run it? EC_ERR_CONFIG lists the legal numbers: those that divide distributed.shards and leave each
+ * rank a number of shards that training.accumulate divides. */
+ec_status ec__config_check_ranks(const ec_config *config, int32_t ranks);
+
+/* SHA-256 of what a training run computes: the resolved text without paths, logging, checkpoint, and the keys that change
+ * only speed. Two runs with the same hash, data and code have the same weights. */
+ec_status ec__config_hash(const ec_config *config, char hex[EC_SHA256_HEX]);
+
+/* What a run that goes on from a checkpoint may change. */
+typedef enum ec_config_change {
+    EC_CHANGE_REFUSED, /* model, loss, optimizer, data order: the weights would not be those of an uninterrupted run */
+    EC_CHANGE_ALLOWED, /* how long, how fast, where, how much is told */
+} ec_config_change;
+
+/* Calls visit for every key whose values differ, in the order of the schema; values are YAML text. */
+ec_status ec__config_compare(const ec_config *then, const ec_config *now,
+                             void (*visit)(void *arg, const char *key, const char *then_value, const char *now_value,
+                                           ec_config_change change),
+                             void *arg);
+
+/* EC_ERR_CONFIG naming every refused difference (key, value in the checkpoint, value now) where there is one. */
+ec_status ec__config_check_resume(const ec_config *then, const ec_config *now);
+
+/* Fails unless key ("dataset.image_manifest") has a value; purpose says who needs it: "emoclim cache build". */
+ec_status ec__config_require(const ec_config *config, const char *key, const char *purpose);
+
+/* The reference page of all keys, in Markdown, owned by the caller. */
+ec_status ec__config_document(char **out);
+
+#endif
