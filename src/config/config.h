@@ -30,8 +30,8 @@ typedef enum ec_image_encoder { EC_IMAGE_CLIP_VIT } ec_image_encoder;
 typedef enum ec_audio_encoder { EC_AUDIO_SHORTCHUNK } ec_audio_encoder;
 typedef enum ec_precision { EC_PRECISION_FLOAT32, EC_PRECISION_BF16 } ec_precision;
 typedef enum ec_pooling { EC_POOLING_MAX, EC_POOLING_AVERAGE } ec_pooling;
-typedef enum ec_optimizer_kind { EC_OPTIMIZER_ADAM, EC_OPTIMIZER_ADAMW } ec_optimizer_kind;
-typedef enum ec_schedule_kind { EC_SCHEDULE_CONSTANT, EC_SCHEDULE_COSINE } ec_schedule_kind;
+typedef enum ec_optimizer_choice { EC_OPTIMIZER_ADAM, EC_OPTIMIZER_ADAMW } ec_optimizer_choice;
+typedef enum ec_schedule_choice { EC_CONFIG_CONSTANT, EC_CONFIG_COSINE } ec_schedule_choice;
 typedef enum ec_sampling { EC_SAMPLING_CLASS_BALANCED, EC_SAMPLING_SHUFFLED } ec_sampling;
 typedef enum ec_reduction { EC_REDUCTION_REPRODUCIBLE, EC_REDUCTION_FAST } ec_reduction;
 typedef enum ec_device { EC_DEVICE_AUTO, EC_DEVICE_CPU, EC_DEVICE_CUDA } ec_device;
@@ -98,10 +98,10 @@ typedef struct ec_config_training {
     int64_t max_epochs;      /* used where max_steps is 0 */
     int64_t max_steps;       /* 0: max_epochs * steps per epoch */
     int64_t steps_per_epoch; /* 0: one pass over the smaller modality */
-    ec_optimizer_kind optimizer;
+    ec_optimizer_choice optimizer;
     double learning_rate, weight_decay, beta1, beta2, eps;
     double gradient_clip; /* largest norm of the whole gradient; 0: off */
-    ec_schedule_kind schedule;
+    ec_schedule_choice schedule;
     int64_t warmup_steps;
     int64_t accumulate; /* pieces of a batch that a rank encodes one after the other; divides the shards of a rank */
     ec_sampling sampling;
