@@ -5,7 +5,11 @@
  *
  * Every function marked "collective" must be called by all ranks in the same order, from the rank's main thread, and
  * blocks until the result is complete on this rank. When a rank cannot go on it calls ec__comm_abort, which ends the
- * whole run; the others then fail with EC_ERR_DIST or are ended. */
+ * whole run; the others then fail with EC_ERR_DIST or are ended.
+ *
+ * Inside one node a rank that calls another collective than the others, or with another size, is noticed: every rank
+ * gets EC_ERR_DIST with the names of both. The communicator can then only be closed. A rank that waits longer than the
+ * deadline names the ranks that have not come and ends the run with exit code 5. */
 #ifndef EC_DIST_COMM_H
 #define EC_DIST_COMM_H
 
@@ -18,7 +22,9 @@ typedef struct ec_comm ec_comm;
 
 typedef struct ec_comm_ops {
     ec_status (*all_gather)(ec_comm *comm, const void *mine, void *all, size_t bytes);
+    ec_status (*all_gather_view)(ec_comm *comm, const void *mine, const void **all, size_t bytes);
     ec_status (*all_reduce_ordered)(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
+    ec_status (*reduce_scatter_ordered)(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
     ec_status (*all_reduce_fast)(ec_comm *comm, float *x, int64_t count);
     ec_status (*broadcast)(ec_comm *comm, void *x, size_t bytes, int32_t root);
     ec_status (*barrier)(ec_comm *comm);
@@ -31,21 +37,42 @@ struct ec_comm {
     const char *kind; /* "self", "mpi" */
     int32_t rank, size;
     int32_t node_rank, node_size; /* among the ranks of this host */
+    double deadline_s;            /* longest wait inside one collective */
+    uint64_t number;              /* collectives called so far, for messages */
 };
 
-/* Collective. Opens "self", "mpi", or "auto": mpi when the process was started by an MPI launcher with more than one
- * rank, else self (MPI is then not even initialised). The caller owns it and ends it with ec__comm_close. */
+enum { EC_COMM_DEADLINE_S = 600 };
+
+/* Collective. Opens "self", "mpi", "mpi-plain" (mpi without the shared-memory window), or "auto": mpi when the process
+ * was started by an MPI launcher with more than one rank, else self (MPI is then not even initialised). Sets the rank in
+ * error records and log lines. Several may be open at a time; MPI is initialised by the first and finalised with the
+ * last. The caller owns it and ends it with ec__comm_close. EC_ERR_USAGE for another kind, EC_ERR_ENV where Slurm
+ * started several tasks without an interface that MPI could use, EC_ERR_DIST with the text of MPI. */
 ec_status ec__comm_open(const char *kind, ec_comm **out);
-void ec__comm_close(ec_comm *comm); /* collective; accepts NULL */
+
+/* Collective; accepts NULL. A rank that closes while another is in a collective makes that one fail. */
+void ec__comm_close(ec_comm *comm);
+
+/* Longest time in seconds (> 0) that this rank waits for the others inside one collective before it ends the run with
+ * exit code 5; EC_COMM_DEADLINE_S at first. Not collective. */
+void ec__comm_set_deadline(ec_comm *comm, double seconds);
 
 /* Collective. all (size * bytes) receives every rank's bytes in rank order. mine may be all + rank * bytes. */
 ec_status ec__comm_all_gather(ec_comm *comm, const void *mine, void *all, size_t bytes);
+
+/* Collective. The same, but the result stays in the communicator's memory: *all is valid until the next collective and as
+ * long as mine (which is borrowed until then). Inside a node it is written once and read in place by every rank. */
+ec_status ec__comm_all_gather_view(ec_comm *comm, const void *mine, const void **all, size_t bytes);
 
 /* Collective. Sums arrays in the fixed tree of dist/tree.h over all leaves of all ranks (rank 0's first), so the bits do
  * not depend on how the leaves are spread over ranks. leaves: local_leaves arrays of count floats, back to back; they are
  * used as work space and undefined afterwards. Every rank brings the same number of leaves. out (count) may not overlap
  * them. */
 ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
+
+/* Collective. The same sums, of which rank r receives only part r: out (count / size) gets elements
+ * [r * count / size, (r + 1) * count / size). count must be a multiple of size. out may not overlap leaves. */
+ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
 
 /* Collective. x (count) becomes the sum over ranks, in an order of the library's choice. */
 ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count);
@@ -55,12 +82,12 @@ ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root)
 ec_status ec__comm_barrier(ec_comm *comm);
 
 /* Collective. Ranks learn whether all are well: returns EC_OK when every rank passed EC_OK, else on every rank the error
- * record of the lowest failing rank (code, text, rank number). To be called between phases: after opening files, after
- * building a cache. */
+ * record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases: after
+ * opening files, after building a cache. */
 ec_status ec__comm_agree(ec_comm *comm, ec_status mine);
 
-/* Ends the run on all ranks with exit_code; why is printed by the launcher's log with this rank's number. Not collective.
- * Does not return in a multi-rank run. */
+/* Ends the run on all ranks with exit_code, after writing why to the log with this rank's number. Not collective. Does not
+ * return in a multi-rank run; with one rank it only writes to the log. */
 void ec__comm_abort(ec_comm *comm, int exit_code, const char *why);
 
 #endif

@@ -1,5 +1,11 @@
 #include "dist/tree.h"
 
+#include <string.h>
+
+/* Floats that ec__tree_sum_to takes through the whole tree at a time: the partial sums of a path stay in the first-level
+ * cache. */
+enum { BLOCK = 512 };
+
 static void add(float *restrict to, const float *restrict from, int64_t count) {
     for (int64_t i = 0; i < count; i++) to[i] += from[i];
 }
@@ -19,6 +25,27 @@ void ec__tree_sum_of(float *const leaf[], int32_t leaf_count, int64_t count) {
     ec__tree_sum_of(leaf, left, count);
     ec__tree_sum_of(leaf + left, leaf_count - left, count);
     add(leaf[0], leaf[left], count);
+}
+
+static void sum_block(const float *const leaf[], int32_t leaf_count, int64_t at, int64_t count, float *restrict out) {
+    float right[BLOCK];
+    int32_t left = leaf_count / 2;
+    if (leaf_count == 1) {
+        if (out != leaf[0] + at) memcpy(out, leaf[0] + at, (size_t)count * sizeof *out);
+        return;
+    }
+    sum_block(leaf, left, at, count, out);
+    if (leaf_count - left == 1) {
+        add(out, leaf[left] + at, count);
+        return;
+    }
+    sum_block(leaf + left, leaf_count - left, at, count, right);
+    add(out, right, count);
+}
+
+void ec__tree_sum_to(const float *const leaf[], int32_t leaf_count, int64_t count, float *out) {
+    for (int64_t at = 0; at < count; at += BLOCK)
+        sum_block(leaf, leaf_count, at, count - at < BLOCK ? count - at : BLOCK, out + at);
 }
 
 bool ec__tree_aligned(int32_t leaf_count, int32_t parts) {

@@ -1,0 +1,178 @@
+#include "dist/comm.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "dist/comm_impl.h"
+
+const char *ec__comm_call_name(ec_comm_call call) {
+    static const char *const name[EC_CALLS] = {
+        [EC_CALL_ALL_GATHER] = "all_gather",
+        [EC_CALL_ALL_REDUCE_ORDERED] = "all_reduce_ordered",
+        [EC_CALL_REDUCE_SCATTER_ORDERED] = "reduce_scatter_ordered",
+        [EC_CALL_ALL_REDUCE_FAST] = "all_reduce_fast",
+        [EC_CALL_BROADCAST] = "broadcast",
+        [EC_CALL_BARRIER] = "barrier",
+        [EC_CALL_CLOSE] = "close",
+    };
+    return (unsigned)call < EC_CALLS ? name[call] : "an unknown collective";
+}
+
+/* Value of an environment variable as a number; 0 where it is absent. */
+static long variable(const char *name) {
+    const char *text = getenv(name);
+    return text ? strtol(text, NULL, 10) : 0;
+}
+
+/* Did a launcher start this process as one of several ranks? Open MPI and MPICH tell the size; under PMIx (srun, newer
+ * mpirun) only the rank is in the environment, and Slurm tells the number of tasks. */
+static ec_status launched_as_several(bool *several) {
+    long tasks = variable("SLURM_STEP_NUM_TASKS");
+    bool pmix = getenv("PMIX_RANK") != NULL;
+    const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"};
+    *several = false;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (getenv(sizes[i])) {
+            *several = variable(sizes[i]) > 1;
+            return EC_OK;
+        }
+    if (pmix) {
+        *several = tasks != 1;
+        return EC_OK;
+    }
+    if (getenv("SLURM_PROCID") && tasks > 1)
+        return EC_ERROR(EC_ERR_ENV,
+                        "srun started %ld tasks without telling MPI about them: each would train on its own. Use "
+                        "srun --mpi=pmix (or distributed.comm: self, if that is what you want)",
+                        tasks);
+    return EC_OK;
+}
+
+ec_status ec__comm_open(const char *kind, ec_comm **out) {
+    ec_status status = EC_OK;
+    ec_comm *comm = NULL;
+    bool several = false;
+    if (strcmp(kind, "auto") == 0) {
+        EC_TRY(launched_as_several(&several));
+        kind = several ? "mpi" : "self";
+    }
+    if (strcmp(kind, "self") == 0) EC_TRY(ec__comm_open_self(&comm));
+    else if (strcmp(kind, "mpi") == 0) EC_TRY(ec__comm_open_mpi(true, &comm));
+    else if (strcmp(kind, "mpi-plain") == 0) EC_TRY(ec__comm_open_mpi(false, &comm));
+    else EC_FAIL(EC_ERR_USAGE, "no communicator is called \"%s\": there are self, mpi, mpi-plain and auto", kind);
+    ec__comm_set_deadline(comm, EC_COMM_DEADLINE_S);
+    ec__error_set_rank(comm->rank);
+    ec__log_set_rank(comm->rank);
+    *out = comm;
+done:
+    return status;
+}
+
+void ec__comm_close(ec_comm *comm) {
+    if (comm) comm->ops->close(comm);
+}
+
+void ec__comm_set_deadline(ec_comm *comm, double seconds) { comm->deadline_s = seconds; }
+
+ec_status ec__comm_all_gather(ec_comm *comm, const void *mine, void *all, size_t bytes) {
+    comm->number++;
+    return comm->ops->all_gather(comm, mine, all, bytes);
+}
+
+ec_status ec__comm_all_gather_view(ec_comm *comm, const void *mine, const void **all, size_t bytes) {
+    comm->number++;
+    return comm->ops->all_gather_view(comm, mine, all, bytes);
+}
+
+ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+    assert(local_leaves >= 1 && count >= 0);
+    comm->number++;
+    return comm->ops->all_reduce_ordered(comm, leaves, local_leaves, count, out);
+}
+
+ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+    assert(local_leaves >= 1 && count >= 0 && count % comm->size == 0);
+    comm->number++;
+    return comm->ops->reduce_scatter_ordered(comm, leaves, local_leaves, count, out);
+}
+
+ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count) {
+    comm->number++;
+    return comm->ops->all_reduce_fast(comm, x, count);
+}
+
+ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root) {
+    assert(root >= 0 && root < comm->size);
+    comm->number++;
+    return comm->ops->broadcast(comm, x, bytes, root);
+}
+
+ec_status ec__comm_barrier(ec_comm *comm) {
+    comm->number++;
+    return comm->ops->barrier(comm);
+}
+
+void ec__comm_abort(ec_comm *comm, int exit_code, const char *why) { comm->ops->abort(comm, exit_code, why); }
+
+void ec__comm_give_up(ec_comm *comm, ec_comm_call call, double waited_s, const char *missing) {
+    char text[1024];
+    snprintf(text, sizeof text, "rank %d waited %.1f s in %s, collective number %llu%s%s", comm->rank, waited_s,
+             ec__comm_call_name(call), (unsigned long long)comm->number,
+             *missing ? "; not arrived: rank " : "; the ranks that do not write this line have not arrived", missing);
+    ec__comm_abort(comm, ec_status_exit_code(EC_ERR_DIST), text);
+}
+
+/* An error record between processes: names travel as text, because addresses of literals mean nothing elsewhere. */
+typedef struct wire_error {
+    int32_t code, rank, frame_count;
+    int32_t line[EC_ERROR_FRAMES];
+    char file[EC_ERROR_FRAMES][64];
+    char function[EC_ERROR_FRAMES][64];
+    char text[EC_ERROR_TEXT];
+} wire_error;
+
+static void pack_error(wire_error *wire, ec_status mine, int32_t rank) {
+    const ec_error *e = ec_error_last();
+    memset(wire, 0, sizeof *wire);
+    wire->code = (int32_t)mine;
+    wire->rank = rank;
+    if (e->code != mine) {
+        snprintf(wire->text, sizeof wire->text, "rank %d failed: %s", rank, ec_status_name(mine));
+        return;
+    }
+    snprintf(wire->text, sizeof wire->text, "%s", e->text);
+    wire->frame_count = e->frame_count;
+    for (int i = 0; i < e->frame_count; i++) {
+        const char *slash = strrchr(e->frame[i].file, '/');
+        snprintf(wire->file[i], sizeof wire->file[i], "%s", slash ? slash + 1 : e->frame[i].file);
+        snprintf(wire->function[i], sizeof wire->function[i], "%s", e->frame[i].function);
+        wire->line[i] = e->frame[i].line;
+    }
+}
+
+static ec_status unpack_error(const wire_error *wire) {
+    ec_error e = {.code = (ec_status)wire->code, .rank = wire->rank, .frame_count = wire->frame_count};
+    for (int i = 0; i < wire->frame_count; i++)
+        e.frame[i] = (ec_error_frame){wire->file[i], wire->function[i], wire->line[i]};
+    memcpy(e.text, wire->text, sizeof e.text);
+    return ec__error_adopt(&e);
+}
+
+ec_status ec__comm_agree(ec_comm *comm, ec_status mine) {
+    /* The names in an adopted record must live as long as the record, which is the thread's: hence not the communicator's. */
+    static _Thread_local wire_error wire;
+    const int32_t code = (int32_t)mine;
+    const void *all = NULL;
+    int32_t failed = 0;
+    if (comm->size == 1) return mine;
+    EC_RETURN_IF(ec__comm_all_gather_view(comm, &code, &all, sizeof code));
+    const int32_t *codes = all;
+    while (failed < comm->size && codes[failed] == EC_OK) failed++;
+    if (failed == comm->size) return EC_OK;
+    if (failed == comm->rank) pack_error(&wire, mine, comm->rank);
+    EC_RETURN_IF(ec__comm_broadcast(comm, &wire, sizeof wire, failed));
+    return unpack_error(&wire);
+}

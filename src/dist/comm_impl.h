@@ -1,0 +1,37 @@
+/* What the communicators share behind comm.h. Only src/dist includes it. */
+#ifndef EC_DIST_COMM_IMPL_H
+#define EC_DIST_COMM_IMPL_H
+
+#include <stdbool.h>
+
+#include "dist/comm.h"
+
+/* What a rank is calling. Names in ec__comm_call_name. */
+typedef enum ec_comm_call {
+    EC_CALL_ALL_GATHER,
+    EC_CALL_ALL_REDUCE_ORDERED,
+    EC_CALL_REDUCE_SCATTER_ORDERED,
+    EC_CALL_ALL_REDUCE_FAST,
+    EC_CALL_BROADCAST,
+    EC_CALL_BARRIER,
+    EC_CALL_CLOSE,
+    EC_CALLS
+} ec_comm_call;
+
+const char *ec__comm_call_name(ec_comm_call call);
+
+ec_status ec__comm_open_self(ec_comm **out);
+
+/* The collectives of a single rank, for a communicator of another kind that has only one. */
+extern const ec_comm_ops ec__comm_self_ops;
+
+/* Collective. window: share memory inside the node where all ranks are on one. */
+ec_status ec__comm_open_mpi(bool window, ec_comm **out);
+
+/* Messages above this are cut in pieces; all ranks must set the same. Tests make it small. */
+void ec__comm_set_piece(ec_comm *comm, size_t bytes);
+
+/* Ends the run because this rank waited too long in call; missing names the ranks that have not come, "" when unknown. */
+void ec__comm_give_up(ec_comm *comm, ec_comm_call call, double waited_s, const char *missing);
+
+#endif

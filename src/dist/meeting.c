@@ -1,0 +1,100 @@
+#define _GNU_SOURCE
+#include "dist/meeting.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+
+/* How often a waiting rank lets others run before it sleeps, and how long it sleeps before it looks at the clock. */
+enum { YIELDS = 40, SLEEP_NS = 100000000 };
+
+/* The words are shared between processes, so these are not the _PRIVATE forms. */
+static void sleep_while(_Atomic uint32_t *word, uint32_t value) {
+    const struct timespec longest = {.tv_nsec = SLEEP_NS};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, &longest, NULL, 0);
+}
+
+static void wake_all(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Counters wrap around, ranks are never more than one meeting apart. */
+static bool reached(uint32_t arrived, uint32_t now) { return (int32_t)(arrived - now) >= 0; }
+
+static bool has_come(ec_seat *seat, uint32_t now) {
+    return reached(atomic_load_explicit(&seat->arrived, memory_order_acquire), now);
+}
+
+static void give_up(const ec_meeting *m, ec_comm_call call, double waited_s) {
+    char missing[512] = "";
+    size_t used = 0;
+    for (int32_t r = 0; r < m->comm->size && used + 16 < sizeof missing; r++)
+        if (!has_come(&m->seat[r], m->now))
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%d", used ? ", " : "", r);
+    ec__comm_give_up(m->comm, call, waited_s, missing);
+}
+
+/* start_ns: when this meeting's first sleep began, 0 before. */
+static void wait_for(const ec_meeting *m, ec_seat *seat, ec_comm_call call, int64_t *start_ns) {
+    for (int32_t i = 0; i < m->spins; i++) {
+        if (has_come(seat, m->now)) return;
+        relax();
+    }
+    for (int32_t i = 0; i < YIELDS; i++) {
+        if (has_come(seat, m->now)) return;
+        sched_yield();
+    }
+    if (*start_ns == 0) *start_ns = ec__now_ns();
+    /* Sequentially consistent on both sides: either the sleeper sees the arrival, or the arriving rank the sleeper. */
+    atomic_fetch_add(&seat->sleepers, 1);
+    uint32_t arrived;
+    while (!reached(arrived = atomic_load(&seat->arrived), m->now)) {
+        sleep_while(&seat->arrived, arrived);
+        double waited_s = ec__seconds_since(*start_ns);
+        if (waited_s > m->comm->deadline_s && !has_come(seat, m->now)) give_up(m, call, waited_s);
+    }
+    atomic_fetch_sub(&seat->sleepers, 1);
+}
+
+static bool same(const ec_ticket *a, const ec_ticket *b) {
+    return a->call == b->call && a->bytes == b->bytes && a->root == b->root && a->number == b->number;
+}
+
+static void describe(const ec_ticket *t, int32_t rank, char *text, size_t size) {
+    int used = snprintf(text, size, "rank %d called %s", rank, ec__comm_call_name((ec_comm_call)t->call));
+    if (t->call == EC_CALL_BROADCAST) used += snprintf(text + used, size - (size_t)used, " from rank %d", t->root);
+    if (t->call != EC_CALL_BARRIER && t->call != EC_CALL_CLOSE)
+        used += snprintf(text + used, size - (size_t)used, " of %llu bytes", (unsigned long long)t->bytes);
+    snprintf(text + used, size - (size_t)used, " as collective number %llu", (unsigned long long)t->number);
+}
+
+ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
+    const int32_t rank = m->comm->rank, size = m->comm->size;
+    ec_seat *mine = &m->seat[rank];
+    int64_t start_ns = 0;
+    int32_t other = rank;
+    m->now++;
+    mine->ticket[m->now & 1] = *ticket;
+    atomic_store(&mine->arrived, m->now);
+    if (atomic_load(&mine->sleepers) > 0) wake_all(&mine->arrived);
+    for (int32_t i = 1; i < size; i++) {
+        int32_t r = (rank + i) % size;
+        wait_for(m, &m->seat[r], (ec_comm_call)ticket->call, &start_ns);
+        if (!same(ticket, &m->seat[r].ticket[m->now & 1])) other = r;
+    }
+    if (other == rank) return EC_OK;
+    char a[160], b[160];
+    describe(ticket, rank, a, sizeof a);
+    describe(&m->seat[other].ticket[m->now & 1], other, b, sizeof b);
+    return EC_ERROR(EC_ERR_DIST, "%s, but %s", a, b);
+}
