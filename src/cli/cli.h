@@ -1,7 +1,7 @@
 /* What the commands of the program share: option tables, output, signals.
  *
- * stdout carries results only; everything else (log, progress, errors) goes to stderr. A command never exits: it returns
- * a status and main does the rest.
+ * stdout carries results only; everything else (log, progress, errors) goes to stderr. A command never exits: it
+ * returns a status and main does the rest.
  *
  * Four things to do to add a command:
  *   1. write src/cli/NAME.c with a table of options, a run function and one "const cli_command cli_NAME";
@@ -34,8 +34,8 @@ typedef struct cli_list {
     int count;
 } cli_list;
 
-/* One option; a table ends with a NULL name. Values are stored at offset in the command's own structure, which starts as a
- * copy of its defaults. */
+/* One option; a table ends with a NULL name. Values are stored at offset in the command's own structure, which starts
+ * as a copy of its defaults. */
 typedef struct cli_option {
     const char *name;     /* long name without dashes */
     char letter;          /* short name or 0 */
@@ -103,7 +103,7 @@ ec_status cli_print(const char *format, ...) __attribute__((format(printf, 1, 2)
 ec_status cli_print_json(json_t *root); /* takes over the reference, also on error; NULL is EC_ERR_MEMORY */
 ec_status cli_flush(void);
 
-/* Installs the log sink. Above one rank, lines carry the rank, and below EC_LOG_WARN only rank 0 speaks unless verbose. */
+/* Installs the log sink. Above one rank, lines carry the rank; below EC_LOG_WARN only rank 0 speaks unless verbose. */
 void cli_output_open(void);
 
 /* The lowest level shown. A level that the user chose with an option wins over one from a configuration. */
@@ -113,14 +113,14 @@ void cli_set_log_level(ec_log_level level, bool chosen_by_user);
 void cli_set_ranks(int rank, int size);
 int cli_rank(void);
 
-/* Prints the calling thread's error record to stderr: message, hint and, with --verbose or for an internal error, the chain
- * of callers. A record of another rank is left to that rank. */
+/* Prints the calling thread's error record to stderr: message, hint and, with --verbose or for an internal error, the
+ * chain of callers. A record of another rank is left to that rank. */
 void cli_print_error(const char *command, bool verbose);
 
 /* --- screen.c --- */
 
-/* A progress report for the library: a bar where stderr is a terminal, else a line every few seconds; nothing with --quiet
- * or on ranks other than 0. Belongs to the program, never released. */
+/* A progress report for the library: a bar where stderr is a terminal, else a line every few seconds; nothing with
+ * --quiet or on ranks other than 0. Belongs to the program, never released. */
 const ec_progress *cli_progress(const cli_context *cli);
 
 /* Takes the bar off the terminal. To be called when the phase has ended, before results are printed. */
@@ -134,7 +134,8 @@ int cli_columns(int fd);
 
 /* --- signals.c --- */
 
-/* TERM, INT, USR1 and USR2 ask for a stop at the next safe point (core/stop.h). A second TERM or INT ends the process. */
+/* TERM, INT, USR1 and USR2 ask for a stop at the next safe point (core/stop.h). A second TERM or INT ends the process
+ * at once. */
 ec_status cli_catch_signals(void);
 
 #endif

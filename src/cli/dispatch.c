@@ -13,7 +13,7 @@ static ec_status unknown_command(const cli_command *command, const char *title, 
     for (const cli_command *const *c = command->children; *c && count < MOST_CHILDREN; c++) names[count++] = (*c)->name;
     const char *near = ec__nearest(word, names, count);
     if (near) return EC_ERROR(EC_ERR_USAGE, "unknown command \"%s\"; did you mean \"%s %s\"?", word, title, near);
-    return EC_ERROR(EC_ERR_USAGE, "unknown command \"%s\"; \"%s --help\" lists the commands", word, title);
+    return EC_ERROR(EC_ERR_USAGE, "unknown command \"%s\"", word);
 }
 
 static ec_status misplaced_option(const char *title, const char *word) {
@@ -22,7 +22,7 @@ static ec_status misplaced_option(const char *title, const char *word) {
 
 static ec_status dispatch_child(const cli_command *command, const char *title, int argc, char **argv) {
     ec_status status = EC_OK;
-    if (argc == 0) EC_FAIL(EC_ERR_USAGE, "which command? \"%s --help\" lists them", title);
+    if (argc == 0) EC_FAIL(EC_ERR_USAGE, "which command?");
     const char *word = argv[0];
     for (const cli_command *const *c = command->children; *c; c++)
         if (strcmp((*c)->name, word) == 0) {

@@ -12,8 +12,8 @@ static int text_width(void) {
     return columns > WIDEST ? WIDEST : columns < NARROWEST ? NARROWEST : columns;
 }
 
-/* Prints text in lines of at most width columns; the cursor stands at column indent and every further line starts there.
- * A newline in text stays one. */
+/* Prints text in lines of at most width columns; the cursor stands at column indent and every further line starts
+ * there. A newline in text stays one. */
 static ec_status print_wrapped(const char *text, int indent, int width) {
     int column = indent;
     while (*text) {

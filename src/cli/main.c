@@ -6,14 +6,14 @@
 
 /* In the order in which a new user needs them. */
 static const cli_command *const commands[] = {
-    &cli_bench, &cli_version, NULL,
+    &cli_config, &cli_bench, &cli_version, NULL,
 };
 
 static const cli_command program = {
     .name = "emoclim",
     .summary = "Train and use image-to-music encoders: emotion-aligned contrastive learning, distributed, in C.",
-    .details = "Exit codes: 0 done; 2 usage or configuration; 3 data; 4 environment; 5 distributed failure; 75 stopped by a "
-               "signal with a checkpoint written.",
+    .details = "Exit codes: 0 done; 2 usage or configuration; 3 data; 4 environment; 5 distributed failure; 75 stopped "
+               "by a signal with a checkpoint written.",
     .children = commands,
 };
 

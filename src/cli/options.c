@@ -18,7 +18,8 @@ const cli_option cli_common_options[] = {
      .offset = offsetof(cli_common, quiet)},
     {.name = "verbose", .letter = 'v', .type = CLI_FLAG, .help = "details, from every rank, and the origin of errors",
      .offset = offsetof(cli_common, verbose)},
-    {.name = "log-level", .type = CLI_CHOICE, .argument = "LEVEL", .help = "lowest level shown: debug, info, warn or error",
+    {.name = "log-level", .type = CLI_CHOICE, .argument = "LEVEL",
+     .help = "lowest level shown: debug, info, warn or error",
      .offset = offsetof(cli_common, log_level), .choices = level_names},
     {.name = "help", .letter = 'h', .type = CLI_FLAG, .help = "this text", .offset = offsetof(cli_common, help)},
     {.name = NULL},
@@ -52,11 +53,11 @@ static ec_status unknown_option(const parser *p, const char *name, size_t length
     char word[EC_NEAREST_LONGEST + 2];
     size_t count = 0;
     for (int t = 0; t < 2; t++)
-        for (const cli_option *o = p->tables[t].option; o && o->name && count < MOST_OPTIONS; o++) names[count++] = o->name;
+        for (const cli_option *o = p->tables[t].option; o && o->name && count < MOST_OPTIONS; o++)
+            names[count++] = o->name;
     snprintf(word, sizeof word, "%.*s", (int)length, name);
     const char *near = ec__nearest(word, names, count);
-    if (near)
-        return EC_ERROR(EC_ERR_USAGE, "unknown option --%.*s; did you mean --%s?", (int)length, name, near);
+    if (near) return EC_ERROR(EC_ERR_USAGE, "unknown option --%.*s; did you mean --%s?", (int)length, name, near);
     return EC_ERROR(EC_ERR_USAGE, "unknown option --%.*s", (int)length, name);
 }
 
@@ -67,8 +68,8 @@ static ec_status parse_int(const cli_option *o, const char *text, int64_t *out) 
     if (*text == '\0' || *end != '\0' || errno == ERANGE)
         return EC_ERROR(EC_ERR_USAGE, "--%s: found \"%s\", expected a whole number", o->name, text);
     if (o->high > o->low && ((double)value < o->low || (double)value > o->high))
-        return EC_ERROR(EC_ERR_USAGE, "--%s: found %s, expected a whole number from %.0f to %.0f", o->name, text, o->low,
-                        o->high);
+        return EC_ERROR(EC_ERR_USAGE, "--%s: found %s, expected a whole number from %.0f to %.0f", o->name, text,
+                        o->low, o->high);
     *out = value;
     return EC_OK;
 }
@@ -79,7 +80,8 @@ static ec_status parse_double(const cli_option *o, const char *text, double *out
     if (*text == '\0' || *end != '\0' || !isfinite(value))
         return EC_ERROR(EC_ERR_USAGE, "--%s: found \"%s\", expected a number", o->name, text);
     if (o->high > o->low && (value < o->low || value > o->high))
-        return EC_ERROR(EC_ERR_USAGE, "--%s: found %s, expected a number from %g to %g", o->name, text, o->low, o->high);
+        return EC_ERROR(EC_ERR_USAGE, "--%s: found %s, expected a number from %g to %g", o->name, text, o->low,
+                        o->high);
     *out = value;
     return EC_OK;
 }
@@ -126,7 +128,8 @@ static ec_status take_value(parser *p, const target *found, const char *attached
     if (o->type == CLI_FLAG) {
         if (attached) return EC_ERROR(EC_ERR_USAGE, "option --%s takes no value; found \"%s\"", o->name, attached);
     } else if (!attached) {
-        if (p->at >= p->argc) return EC_ERROR(EC_ERR_USAGE, "option --%s needs a value: --%s %s", o->name, o->name, o->argument);
+        if (p->at >= p->argc)
+            return EC_ERROR(EC_ERR_USAGE, "option --%s needs a value: --%s %s", o->name, o->name, o->argument);
         attached = p->argv[p->at++];
     }
     return store(p, found, attached);

@@ -7,8 +7,8 @@
 
 #include "cli/cli.h"
 
-/* One process has one stdout and one log: that is why this is not passed around. Written by the main thread before other
- * threads start. */
+/* One process has one stdout and one log: that is why this is not passed around. Written by the main thread before
+ * other threads start. */
 static struct {
     int rank, size;
     ec_log_level level;
@@ -87,12 +87,13 @@ static int launcher_rank(void) {
 
 static const char *hint(ec_status code) {
     switch (code) {
-    case EC_ERR_CONFIG: return "\"emoclim config print --schema\" lists all keys with their legal values";
     case EC_ERR_MEMORY: return "\"emoclim doctor\" tells how much memory there is";
-    case EC_ERR_DIST: return "the rank named above says more; \"emoclim doctor\" under mpirun tests whether ranks can talk";
+    case EC_ERR_DIST:
+        return "the rank named above says more; \"emoclim doctor\" under mpirun tests whether ranks can talk";
     case EC_ERR_BUG: return "this is a defect of emoclim; please report it with the lines below";
     case EC_OK:
     case EC_ERR_USAGE:
+    case EC_ERR_CONFIG:
     case EC_ERR_DATA:
     case EC_ERR_IO:
     case EC_ERR_ENV:
@@ -115,10 +116,10 @@ void cli_print_error(const char *command, bool verbose) {
     snprintf(line, sizeof line, "%s%s: %s%s", who, command, error->code == EC_ERR_BUG ? "internal error: " : "",
              error->text);
     cli_line(line);
-    if (hint(error->code)) {
-        snprintf(line, sizeof line, "  hint: %s", hint(error->code));
-        cli_line(line);
-    }
+    line[0] = '\0';
+    if (error->code == EC_ERR_USAGE) snprintf(line, sizeof line, "  hint: \"%s --help\" tells more", command);
+    else if (hint(error->code)) snprintf(line, sizeof line, "  hint: %s", hint(error->code));
+    if (*line) cli_line(line);
     if (!verbose && error->code != EC_ERR_BUG) return;
     for (int i = 0; i < error->frame_count; i++) {
         const ec_error_frame *f = &error->frame[i];

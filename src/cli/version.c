@@ -3,7 +3,8 @@
 
 static ec_status run(const cli_context *cli, const void *values) {
     (void)values;
-    if (cli->json) return cli_print_json(json_pack("{s:s, s:b}", "version", EMOCLIM_VERSION, "ffmpeg", EMOCLIM_HAVE_FFMPEG));
+    if (cli->json)
+        return cli_print_json(json_pack("{s:s, s:b}", "version", EMOCLIM_VERSION, "ffmpeg", EMOCLIM_HAVE_FFMPEG));
     return cli_print("emoclim %s\n", EMOCLIM_VERSION);
 }
 

@@ -1,11 +1,12 @@
-/* The configuration of a run: read from YAML, changed by "section.key=value" overrides, checked, with every default filled in.
+/* The configuration of a run: read from YAML, changed by "section.key=value" overrides, checked, all defaults filled
+ * in.
  *
- * What a key means, its default and its legal values stand in one table, config/schema.c; docs/configuration.md is printed
- * from that table. Section and key names are the field names below. Everything is checked when a configuration is
- * loaded: whoever holds an ec_config may rely on the ranges in the comments.
+ * What a key means, its default and its legal values stand in one table, config/schema.c; docs/configuration.md is
+ * printed from that table. Section and key names are the field names below. Everything is checked when a configuration
+ * is loaded: whoever holds an ec_config may rely on the ranges in the comments.
  *
  * Paths. A relative path is relative to the folder of the file that names it, on the command line to the working
- * directory; in an ec_config every path is absolute, except the default of logging.folder. A path that was not given is NULL.
+ * directory; in an ec_config every path is absolute. A path that was not given is NULL.
  *
  * Not collective: every rank loads the same file. */
 #ifndef EC_CONFIG_CONFIG_H
@@ -24,31 +25,37 @@ typedef struct ec_text_list {
     int32_t count;
 } ec_text_list;
 
-typedef enum ec_cache_dtype { EC_CACHE_FLOAT16, EC_CACHE_FLOAT32 } ec_cache_dtype;
-typedef enum ec_crop { EC_CROP_FIRST, EC_CROP_CENTER, EC_CROP_RANDOM, EC_CROP_ALL } ec_crop;
-typedef enum ec_image_encoder { EC_IMAGE_CLIP_VIT } ec_image_encoder;
-typedef enum ec_audio_encoder { EC_AUDIO_SHORTCHUNK } ec_audio_encoder;
-typedef enum ec_precision { EC_PRECISION_FLOAT32, EC_PRECISION_BF16 } ec_precision;
-typedef enum ec_pooling { EC_POOLING_MAX, EC_POOLING_AVERAGE } ec_pooling;
-typedef enum ec_optimizer_choice { EC_OPTIMIZER_ADAM, EC_OPTIMIZER_ADAMW } ec_optimizer_choice;
-typedef enum ec_schedule_choice { EC_CONFIG_CONSTANT, EC_CONFIG_COSINE } ec_schedule_choice;
-typedef enum ec_sampling { EC_SAMPLING_CLASS_BALANCED, EC_SAMPLING_SHUFFLED } ec_sampling;
-typedef enum ec_reduction { EC_REDUCTION_REPRODUCIBLE, EC_REDUCTION_FAST } ec_reduction;
-typedef enum ec_device { EC_DEVICE_AUTO, EC_DEVICE_CPU, EC_DEVICE_CUDA } ec_device;
-typedef enum ec_best_metric {
-    EC_BEST_LOSS, /* of the validation set; smaller is better, for all others larger */
-    EC_BEST_PRECISION_1,
-    EC_BEST_PRECISION_5,
-    EC_BEST_PRECISION_10,
-    EC_BEST_MRR,
-    EC_BEST_MAP,
-} ec_best_metric;
+/* Names of choices carry EC_CONFIG_: the floors above have kinds of their own. */
+typedef enum ec_config_dtype { EC_CONFIG_FLOAT16, EC_CONFIG_FLOAT32 } ec_config_dtype;
+typedef enum ec_config_crop {
+    EC_CONFIG_CROP_FIRST,
+    EC_CONFIG_CROP_CENTER,
+    EC_CONFIG_CROP_RANDOM,
+    EC_CONFIG_CROP_ALL, /* every whole clip, features pooled */
+} ec_config_crop;
+typedef enum ec_config_image_encoder { EC_CONFIG_CLIP_VIT } ec_config_image_encoder;
+typedef enum ec_config_audio_encoder { EC_CONFIG_SHORTCHUNK } ec_config_audio_encoder;
+typedef enum ec_config_precision { EC_CONFIG_PRECISION_FLOAT32, EC_CONFIG_PRECISION_BF16 } ec_config_precision;
+typedef enum ec_config_pooling { EC_CONFIG_POOLING_MAX, EC_CONFIG_POOLING_AVERAGE } ec_config_pooling;
+typedef enum ec_config_optimizer { EC_CONFIG_ADAM, EC_CONFIG_ADAMW } ec_config_optimizer;
+typedef enum ec_config_schedule { EC_CONFIG_CONSTANT, EC_CONFIG_COSINE } ec_config_schedule;
+typedef enum ec_config_sampling { EC_CONFIG_CLASS_BALANCED, EC_CONFIG_SHUFFLED } ec_config_sampling;
+typedef enum ec_config_reduction { EC_CONFIG_REPRODUCIBLE, EC_CONFIG_FAST } ec_config_reduction;
+typedef enum ec_config_device { EC_CONFIG_DEVICE_AUTO, EC_CONFIG_DEVICE_CPU, EC_CONFIG_DEVICE_CUDA } ec_config_device;
+typedef enum ec_config_metric {
+    EC_CONFIG_BEST_LOSS, /* of the validation set; smaller is better, for all others larger */
+    EC_CONFIG_BEST_PRECISION_1, /* this and the rest: mean of image to music and music to image */
+    EC_CONFIG_BEST_PRECISION_5,
+    EC_CONFIG_BEST_PRECISION_10,
+    EC_CONFIG_BEST_MRR,
+    EC_CONFIG_BEST_MAP,
+} ec_config_metric;
 
 typedef struct ec_config_dataset {
     char *image_manifest, *audio_manifest; /* CSV: what "cache build" reads */
     char *image_cache, *audio_cache;       /* HDF5: what "cache build" writes and "train" reads; never NULL */
     ec_text_list class_names;              /* empty: the labels of the manifests, sorted */
-    ec_cache_dtype cache_dtype;
+    ec_config_dtype cache_dtype;           /* of the features in a cache that is built */
     bool skip_broken;                      /* leave out a file that cannot be decoded, instead of stopping */
 } ec_config_dataset;
 
@@ -57,27 +64,27 @@ typedef struct ec_config_image_augment {
 } ec_config_image_augment;
 
 typedef struct ec_config_audio_augment {
-    ec_crop crop;  /* which part of a recording that is longer than a clip */
-    int64_t views; /* >= 1: clips of a recording; 1 with crop first or center */
+    ec_config_crop crop;  /* which part of a recording that is longer than a clip */
+    int64_t views; /* >= 1: clips of a recording; more than 1 only with crop random */
 } ec_config_audio_augment;
 
 typedef struct ec_config_image_backbone {
-    ec_image_encoder name;
+    ec_config_image_encoder name;
     char *weights; /* safetensors; NULL: random weights from seed */
     int64_t seed;
-    ec_precision precision;
+    ec_config_precision precision;
     /* The shape of a network with random weights; a weight file brings its own. heads * 64 = width. */
     int64_t layers, width, heads, patch, resolution, output_dim;
 } ec_config_image_backbone;
 
 typedef struct ec_config_audio_backbone {
-    ec_audio_encoder name;
+    ec_config_audio_encoder name;
     char *weights;
     int64_t seed;
     int64_t n_channels;  /* width of the first layers of a network with random weights */
     int64_t sample_rate; /* Hz */
     int64_t clip_length; /* samples */
-    ec_pooling pooling;  /* over the clips of a recording */
+    ec_config_pooling pooling; /* over the clips of a recording */
 } ec_config_audio_backbone;
 
 typedef struct ec_config_full_model {
@@ -98,13 +105,15 @@ typedef struct ec_config_training {
     int64_t max_epochs;      /* used where max_steps is 0 */
     int64_t max_steps;       /* 0: max_epochs * steps per epoch */
     int64_t steps_per_epoch; /* 0: one pass over the smaller modality */
-    ec_optimizer_choice optimizer;
-    double learning_rate, weight_decay, beta1, beta2, eps;
+    ec_config_optimizer optimizer;
+    double learning_rate, beta1, beta2, eps;
+    double weight_decay;  /* where it is not given: 0.01 with adamw, 0 with adam */
     double gradient_clip; /* largest norm of the whole gradient; 0: off */
-    ec_schedule_choice schedule;
+    ec_config_schedule schedule;
     int64_t warmup_steps;
+    double final_fraction; /* cosine: the last learning rate as a fraction of the first, in [0, 1] */
     int64_t accumulate; /* pieces of a batch that a rank encodes one after the other; divides the shards of a rank */
-    ec_sampling sampling;
+    ec_config_sampling sampling;
     char *indices; /* HDF5 file of the rows of every batch, in place of sampling; or NULL */
     int64_t seed;
     int64_t validate_every; /* epochs; 0: never */
@@ -118,9 +127,9 @@ typedef struct ec_config_logging {
 } ec_config_logging;
 
 typedef struct ec_config_distributed {
-    ec_reduction reduction;
+    ec_config_reduction reduction;
     int64_t shards; /* V */
-    ec_device device;
+    ec_config_device device;
     int64_t threads;   /* of a rank; 0: all that it may use, shared between the ranks of a host */
     double deadline_s; /* seconds without an answer after which a collective fails */
 } ec_config_distributed;
@@ -131,7 +140,7 @@ typedef struct ec_config_checkpoint {
     int64_t every_epochs; /* 0: not by epochs; one is always written at the end */
     int64_t keep_last;    /* >= 1 */
     bool best;            /* keep the best one besides */
-    ec_best_metric best_metric;
+    ec_config_metric best_metric;
 } ec_config_checkpoint;
 
 typedef struct ec_config_origin ec_config_origin; /* where each value came from, for messages */
@@ -152,9 +161,9 @@ typedef struct ec_config {
 
 enum { EC_CONFIG_LARGEST = 1 << 20 }; /* bytes of a file */
 
-/* Reads path, applies count overrides ("section.key=value", the value in YAML) in order, checks all. The caller owns *out
- * (ec__config_free). EC_ERR_CONFIG for everything that is wrong with the file or an override: the message starts with
- * "file:line:column: " or "command line: " and says what was found, what is legal, and the nearest legal name. */
+/* Reads path, applies count overrides ("section.key=value", the value in YAML) in order, checks all. The caller owns
+ * *out (ec__config_free). EC_ERR_CONFIG for everything that is wrong with the file or an override: the message starts
+ * with "file:line:column: " or "command line: " and says what was found, what is legal, and the nearest legal name. */
 ec_status ec__config_load(const char *path, const char *const *overrides, size_t count, ec_config **out);
 
 /* The same for a text in memory (a configuration kept in a checkpoint). name stands in messages; paths are relative to
@@ -166,12 +175,12 @@ void ec__config_free(ec_config *config); /* accepts NULL */
 /* The whole resolved configuration as YAML, owned by the caller (free); parsing it gives an equal configuration. */
 ec_status ec__config_print(const ec_config *config, char **out);
 
-/* Can this many ranks run it? EC_ERR_CONFIG lists the legal numbers: those that divide distributed.shards and leave each
- * rank a number of shards that training.accumulate divides. */
+/* Can this many ranks run it? EC_ERR_CONFIG lists the legal numbers: those that divide distributed.shards and leave
+ * each rank a number of shards that training.accumulate divides. */
 ec_status ec__config_check_ranks(const ec_config *config, int32_t ranks);
 
-/* SHA-256 of what a training run computes: the resolved text without paths, logging, checkpoint, and the keys that change
- * only speed. Two runs with the same hash, data and code have the same weights. */
+/* SHA-256 of what a training run computes: the resolved text without paths, logging, checkpoint, and the keys that
+ * change only speed. Two runs with the same hash, data and code have the same weights. */
 ec_status ec__config_hash(const ec_config *config, char hex[EC_SHA256_HEX]);
 
 /* What a run that goes on from a checkpoint may change. */
