@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs a command on several ranks of this machine: launch/ranks.sh N COMMAND [ARGS...]
+# More ranks than processors are fine for trying things out: ranks then yield to each other while they wait.
+# EMOCLIM_MPIRUN_ARGS adds options of mpirun.
+set -eu
+[ $# -ge 2 ] || { echo "usage: launch/ranks.sh N COMMAND [ARGS...]" >&2; exit 2; }
+ranks=$1
+shift
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
+[ "$ranks" -le "$(nproc)" ] || export OMPI_MCA_mpi_yield_when_idle=1
+if [ "$(id -u)" -eq 0 ]; then # containers and fresh machines; Open MPI wants to be told
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi
+# shellcheck disable=SC2086
+exec mpirun -np "$ranks" ${EMOCLIM_MPIRUN_ARGS:-} "$@"
