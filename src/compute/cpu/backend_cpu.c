@@ -91,6 +91,7 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
         .name = "cpu",
         .memory = &ec__cpu_memory_ops,
         .dense = &ec__cpu_dense_ops,
+        .supcon = &ec__cpu_supcon_ops,
         .main_stream = cpu_main_stream,
         .for_each = cpu_for_each,
         .synchronize = cpu_synchronize,

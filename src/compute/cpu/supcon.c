@@ -1,0 +1,258 @@
+/* The CPU's operations of compute/ops_supcon.h: which tiles of a pair of blocks are made, and where their sums go. */
+#include "compute/cpu/supcon.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct job {
+    ec_supcon_plan plan;
+    const ec_supcon_problem *problem;
+    double *sum;         /* (4, B) */
+    float *own_shift;    /* (4, B) */
+    const float *weight; /* (4, G) */
+    const float *shift;  /* (4, G) */
+    float *grad[2];
+} job;
+
+static bool is_whole(const ec_supcon_span *s) { return s->own_begin == 0 && s->own_end == s->rows; }
+static bool is_owned(const ec_supcon_span *s) { return s->own_begin < s->own_end; }
+static const float *row_of(const job *j, const ec_supcon_span *s) {
+    return j->problem->z[s->modality] + s->row * j->problem->dim;
+}
+
+/* The tile that gives the rows of a (all columns), the columns of b (all rows), or both. */
+static ec_supcon_tile tile_of(const job *j, const float *panels, const ec_supcon_span *a, const ec_supcon_span *b,
+                              bool for_rows, bool for_columns) {
+    return (ec_supcon_tile){
+        .a = row_of(j, a),
+        .panels = panels,
+        .rows = a->rows,
+        .columns = b->rows,
+        .dim = j->problem->dim,
+        .row_begin = for_columns ? 0 : a->own_begin,
+        .row_end = for_columns ? a->rows : a->own_end,
+        .column_begin = for_rows ? 0 : b->own_begin,
+        .column_end = for_rows ? b->rows : b->own_end,
+        .diagonal = a->modality == b->modality && a->row == b->row,
+        .scale = j->problem->scale,
+        .shift = j->problem->shared_shift,
+    };
+}
+
+typedef void (*part_fn)(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b,
+                        int32_t a_tile, int32_t b_tile, bool for_rows, bool for_columns);
+
+/* Cuts a pair of blocks into tiles. A tile serves both its sides at once where this rank owns both wholly. */
+static void each_tile(const job *j, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second,
+                      part_fn part) {
+    const bool same = first->modality == second->modality && first->row == second->row;
+    for (int32_t tb = 0; tb * EC_SUPCON_TILE < second->rows; tb++)
+        for (int32_t ta = 0; ta * EC_SUPCON_TILE < first->rows && (!same || ta <= tb); ta++) {
+            const int32_t at_a = ta * EC_SUPCON_TILE, at_b = tb * EC_SUPCON_TILE;
+            const int32_t left_a = first->rows - at_a, left_b = second->rows - at_b;
+            const ec_supcon_span a = ec__supcon_span(j->problem, first->modality, first->row + at_a,
+                                                     left_a < EC_SUPCON_TILE ? left_a : EC_SUPCON_TILE);
+            const ec_supcon_span b = ec__supcon_span(j->problem, second->modality, second->row + at_b,
+                                                     left_b < EC_SUPCON_TILE ? left_b : EC_SUPCON_TILE);
+            const bool diagonal = same && ta == tb;
+            if (!diagonal && is_whole(&a) && is_whole(&b)) {
+                part(j, work, &a, &b, ta, tb, true, true);
+            } else {
+                if (is_owned(&a)) part(j, work, &a, &b, ta, tb, true, false);
+                if (!diagonal && is_owned(&b)) part(j, work, &a, &b, ta, tb, false, true);
+            }
+        }
+}
+
+/* Panels of tile number t of a block packed by columns. */
+static const float *column_panels(const job *j, const ec_supcon_work *work, int32_t t) {
+    return work->columns + (ptrdiff_t)t * EC_SUPCON_TILE * j->problem->dim;
+}
+
+static float *row_panels(const job *j, const ec_supcon_work *work, int side, int32_t t) {
+    const int32_t nr = j->plan.kernel->nr, wide = (j->problem->dim + nr - 1) / nr * nr;
+    return work->rows[side] + (ptrdiff_t)t * EC_SUPCON_TILE * wide;
+}
+
+/* Number of s's first own row in the arrays over own rows of direction s -> towards. */
+static ptrdiff_t own_index(const job *j, const ec_supcon_span *s, const ec_supcon_span *towards) {
+    return (ptrdiff_t)ec__supcon_direction(s->modality, towards->modality) * j->problem->rows +
+           (ptrdiff_t)(s->row + s->own_begin - j->problem->first);
+}
+
+static void sums_with_row_shift(const job *j, ec_supcon_work *work, const ec_supcon_tile *tile, const ec_supcon_span *a,
+                                const ec_supcon_span *b, bool for_rows, bool for_columns) {
+    const ec_supcon_kernel *kernel = j->plan.kernel;
+    kernel->scores(tile, work->tile);
+    const ptrdiff_t at_a = own_index(j, a, b), at_b = own_index(j, b, a);
+    for (int32_t r = a->own_begin; for_rows && r < a->own_end; r++) {
+        const ptrdiff_t at = at_a + r - a->own_begin;
+        kernel->row_sums(work->tile + (ptrdiff_t)r * EC_SUPCON_TILE_LD, b->rows, &j->sum[at], &j->own_shift[at]);
+    }
+    if (for_columns)
+        kernel->column_sums(work->tile + b->own_begin, a->rows, &j->sum[at_b], &j->own_shift[at_b],
+                            b->own_end - b->own_begin);
+}
+
+static void sums_part(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b, int32_t a_tile,
+                      int32_t b_tile, bool for_rows, bool for_columns) {
+    (void)a_tile;
+    const ec_supcon_tile tile = tile_of(j, column_panels(j, work, b_tile), a, b, for_rows, for_columns);
+    if (j->problem->row_shift) {
+        sums_with_row_shift(j, work, &tile, a, b, for_rows, for_columns);
+        return;
+    }
+    float row_sum[EC_SUPCON_TILE], column_sum[EC_SUPCON_TILE_LD];
+    j->plan.kernel->sums(&tile, row_sum, column_sum);
+    double *to_a = j->sum + own_index(j, a, b), *to_b = j->sum + own_index(j, b, a);
+    for (int32_t r = a->own_begin; for_rows && r < a->own_end; r++) to_a[r - a->own_begin] += (double)row_sum[r];
+    for (int32_t c = b->own_begin; for_columns && c < b->own_end; c++) to_b[c - b->own_begin] += (double)column_sum[c];
+}
+
+static void sums_pair(void *arg, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second) {
+    const job *j = arg;
+    j->plan.kernel->pack_columns(row_of(j, second), second->rows, j->problem->dim, work->columns);
+    each_tile(j, work, first, second, sums_part);
+}
+
+/* count values of a direction's array over all rows, filled up with zeros to a whole tile. */
+static const float *padded(const float *from, const ec_supcon_span *s, float to[EC_SUPCON_TILE_LD]) {
+    memcpy(to, from + s->row, (size_t)s->rows * sizeof *to);
+    memset(to + s->rows, 0, (size_t)(EC_SUPCON_TILE_LD - s->rows) * sizeof *to);
+    return to;
+}
+
+static void make_weights(const job *j, const ec_supcon_tile *tile, const ec_supcon_span *a, const ec_supcon_span *b,
+                         float *w) {
+    const ec_supcon_kernel *kernel = j->plan.kernel;
+    const int64_t rows = j->problem->global_rows;
+    const ptrdiff_t of_a = ec__supcon_direction(a->modality, b->modality) * rows;
+    const ptrdiff_t of_b = ec__supcon_direction(b->modality, a->modality) * rows;
+    float column_weight[EC_SUPCON_TILE_LD], column_shift[EC_SUPCON_TILE_LD];
+    padded(j->weight + of_b, b, column_weight);
+    const float *row_weight = j->weight + of_a + a->row;
+    if (!j->problem->row_shift) {
+        kernel->weights(tile, row_weight, column_weight, w);
+        return;
+    }
+    padded(j->shift + of_b, b, column_shift);
+    kernel->scores(tile, w);
+    for (int32_t r = tile->row_begin; r < tile->row_end; r++)
+        kernel->row_weights(w + (ptrdiff_t)r * EC_SUPCON_TILE_LD, b->rows, row_weight[r], j->shift[of_a + a->row + r],
+                            column_weight, column_shift);
+}
+
+static void gradient_part(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b,
+                          int32_t a_tile, int32_t b_tile, bool for_rows, bool for_columns) {
+    const ec_supcon_kernel *kernel = j->plan.kernel;
+    const int32_t dim = j->problem->dim;
+    const ec_supcon_tile tile = tile_of(j, column_panels(j, work, b_tile), a, b, for_rows, for_columns);
+    make_weights(j, &tile, a, b, work->tile);
+    if (for_rows) {
+        float *grad = j->grad[a->modality] + (a->row + a->own_begin - j->problem->first) * dim;
+        kernel->product(work->tile + (ptrdiff_t)a->own_begin * EC_SUPCON_TILE_LD, EC_SUPCON_TILE_LD, 1,
+                        a->own_end - a->own_begin, b->rows, row_panels(j, work, 1, b_tile), dim, grad);
+    }
+    if (for_columns) {
+        float *grad = j->grad[b->modality] + (b->row + b->own_begin - j->problem->first) * dim;
+        kernel->product(work->tile + b->own_begin, 1, EC_SUPCON_TILE_LD, b->own_end - b->own_begin, a->rows,
+                        row_panels(j, work, 0, a_tile), dim, grad);
+    }
+}
+
+static void pack_rows(const job *j, ec_supcon_work *work, int side, const ec_supcon_span *s) {
+    const int32_t dim = j->problem->dim;
+    for (int32_t t = 0; t * EC_SUPCON_TILE < s->rows; t++) {
+        const int32_t left = s->rows - t * EC_SUPCON_TILE;
+        j->plan.kernel->pack_rows(row_of(j, s) + (ptrdiff_t)t * EC_SUPCON_TILE * dim,
+                                  left < EC_SUPCON_TILE ? left : EC_SUPCON_TILE, dim, row_panels(j, work, side, t));
+    }
+}
+
+static void gradient_pair(void *arg, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second) {
+    const job *j = arg;
+    j->plan.kernel->pack_columns(row_of(j, second), second->rows, j->problem->dim, work->columns);
+    pack_rows(j, work, 0, first);
+    pack_rows(j, work, 1, second);
+    each_tile(j, work, first, second, gradient_part);
+}
+
+static job job_of(ec_backend *be, const ec_supcon_problem *problem) {
+    ec_arena arena = ec__arena_over(problem->scratch, be->supcon->scratch_bytes(be, problem->global_rows, problem->dim));
+    return (job){.plan = ec__supcon_plan(be, problem->global_rows, problem->dim, &arena), .problem = problem};
+}
+
+static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim) {
+    ec_arena arena = ec__arena_counting();
+    ec__supcon_plan(be, global_rows, dim, &arena);
+    return ec__arena_used(&arena);
+}
+
+static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, double *sum, float *shift) {
+    job j = job_of(be, problem);
+    j.sum = sum;
+    j.own_shift = shift;
+    const int64_t count = (int64_t)EC_SUPCON_DIRECTIONS * problem->rows;
+    for (int64_t i = 0; i < count; i++) sum[i] = 0;
+    for (int64_t i = 0; problem->row_shift && i < count; i++) shift[i] = EC_SUPCON_NO_SCORE;
+    return ec__supcon_walk(be, &j.plan, problem, sums_pair, &j);
+}
+
+static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, const float *weight, const float *shift,
+                          float *const grad[2]) {
+    job j = job_of(be, problem);
+    j.weight = weight;
+    j.shift = shift;
+    j.grad[0] = grad[0];
+    j.grad[1] = grad[1];
+    return ec__supcon_walk(be, &j.plan, problem, gradient_pair, &j);
+}
+
+enum { INSPECT_ROWS = 512 };
+
+typedef struct inspection {
+    const ec_supcon_kernel *kernel;
+    const float *z;
+    int32_t rows, dim;
+    atomic_int bad;   /* first bad row, or rows */
+    atomic_uint norm; /* bits of the largest norm: they order like the numbers, which are not negative */
+} inspection;
+
+static ec_status inspect_task(void *arg, int32_t task, ec_stream *stream) {
+    inspection *s = arg;
+    (void)stream;
+    const int32_t begin = task * INSPECT_ROWS, end = s->rows - begin < INSPECT_ROWS ? s->rows : begin + INSPECT_ROWS;
+    float largest = 0;
+    for (int32_t r = begin; r < end; r++) {
+        const float norm = s->kernel->norm2(s->z + (ptrdiff_t)r * s->dim, s->dim);
+        if (!isfinite(norm)) {
+            int known = atomic_load(&s->bad);
+            while (r < known && !atomic_compare_exchange_weak(&s->bad, &known, r)) continue;
+            break;
+        }
+        largest = norm > largest ? norm : largest;
+    }
+    unsigned bits, known = atomic_load(&s->norm);
+    memcpy(&bits, &largest, sizeof bits);
+    while (bits > known && !atomic_compare_exchange_weak(&s->norm, &known, bits)) continue;
+    return EC_OK;
+}
+
+static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, int64_t *bad, float *norm2) {
+    inspection s = {.kernel = ec__supcon_kernel_pick(), .z = z, .rows = rows, .dim = dim};
+    atomic_init(&s.bad, rows);
+    atomic_init(&s.norm, 0);
+    EC_RETURN_IF(be->for_each(be, (rows - 1) / INSPECT_ROWS + 1, inspect_task, &s));
+    const unsigned bits = atomic_load(&s.norm);
+    memcpy(norm2, &bits, sizeof *norm2);
+    *bad = atomic_load(&s.bad) == rows ? -1 : atomic_load(&s.bad);
+    return EC_OK;
+}
+
+const ec_supcon_ops ec__cpu_supcon_ops = {
+    .scratch_bytes = scratch_bytes,
+    .inspect = inspect,
+    .sums = sums,
+    .positives = ec__cpu_supcon_positives,
+    .gradient = gradient,
+};

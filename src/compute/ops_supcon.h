@@ -1,0 +1,75 @@
+/* The quadratic part of the SupCon loss (loss/supcon.h), streamed: tiles of the matrix Z Z^T of all embeddings
+ * Z = [images; music] (2G rows) are made, used for their rows and their columns, and dropped.
+ *
+ * Row i of modality a has, towards the candidates of modality b, the direction ec__supcon_direction(a, b); everything
+ * below that is "(4, ...)" is indexed by it. With y_ij = scale * z_i . z_j the operations work in powers of two:
+ *
+ *     sum_d,i = sum_j 2^(y_ij - shift_d,i)            (intra-modal: without j = i)
+ *     grad_i += sum_j z_j ( weight_d,i 2^(y_ij - shift_d,i) + weight_d',j 2^(y_ij - shift_d',j) )
+ *
+ * where d' is the direction of j towards i. Every y_ij is one chain of multiply-adds over ascending k, and a row receives
+ * its terms in an order that is a function of G and D only, so bits depend neither on threads nor on who owns which rows.
+ *
+ * z and grad are back end memory, all other arrays are host memory. An operation is parallel inside and has ended when it
+ * returns. Not to be called from within for_each. */
+#ifndef EC_COMPUTE_OPS_SUPCON_H
+#define EC_COMPUTE_OPS_SUPCON_H
+
+#include <stdbool.h>
+
+#include "compute/backend.h"
+
+enum { EC_SUPCON_DIRECTIONS = 4 }; /* as numbered by ec_direction in loss/supcon.h */
+
+/* Modalities: 0 image, 1 music. */
+static inline int32_t ec__supcon_direction(int32_t anchor, int32_t candidate) {
+    return anchor == candidate ? anchor : 2 + anchor;
+}
+
+typedef struct ec_supcon_problem {
+    int64_t global_rows; /* G, per modality; at most 2^30 */
+    int32_t dim;         /* D */
+    int64_t first;       /* own rows: first .. first + rows - 1 of each modality */
+    int32_t rows;        /* B */
+    bool intra[2], cross; /* which blocks of the matrix are wanted: image-image, music-music; image-music */
+    float scale;         /* log2(e) / t */
+    bool row_shift;      /* every row has a shift of its own: its largest y; else all share one */
+    float shared_shift;  /* not less than any y, nor more than 115 above the smallest: 2^(y - shift) stays normal */
+    const float *z[2];   /* (G, D) embeddings of all ranks */
+    void *scratch;       /* scratch_bytes of back end memory, undefined between calls */
+} ec_supcon_problem;
+
+/* Rows of both modalities sorted by class. Positions of class c in order are start[c] .. start[c+1]-1: its image rows
+ * ascending, then from music[c] on its music rows ascending. A row is a global row; music rows are stored as G + row. */
+typedef struct ec_supcon_classes {
+    int32_t count;
+    const int32_t *order; /* (2G) */
+    const int32_t *start; /* (count + 1) */
+    const int32_t *music; /* (count) */
+} ec_supcon_classes;
+
+struct ec_supcon_ops {
+    /* Scratch for problems of G global rows of width D, at most rows of them own. */
+    size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim);
+
+    /* Looks through z (rows, dim): *bad is the first row whose squared norm is not finite, or -1; *norm2 the largest
+     * squared norm of the rows before it. */
+    ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, int64_t *bad, float *norm2);
+
+    /* sum (4, B) and, where row_shift is set, shift (4, B) of the own rows. Directions outside the wanted blocks are left
+     * as they are. */
+    ec_status (*sums)(ec_backend *be, const ec_supcon_problem *problem, double *sum, float *shift);
+
+    /* Positives by class sums. P_c is the sum of the rows of class c of one modality, n the number of positives.
+     * positive (4, B): z_i . P_c / n of the own rows (intra-modal: P_c - z_i, n - 1), 0 where there is none.
+     * grad[a] (B, D) is set to the positives' part of the gradient, given coefficient[d] = weight of direction d / (G t). */
+    ec_status (*positives)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
+                           const double coefficient[EC_SUPCON_DIRECTIONS], double *positive, float *const grad[2]);
+
+    /* Adds the sums over j above to grad[a] (B, D). weight, shift: (4, G), rows of all ranks; shift is not looked at unless
+     * row_shift is set. */
+    ec_status (*gradient)(ec_backend *be, const ec_supcon_problem *problem, const float *weight, const float *shift,
+                          float *const grad[2]);
+};
+
+#endif
