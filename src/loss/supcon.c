@@ -188,7 +188,8 @@ static void mark_anchors(ec_supcon *loss, const ec_supcon_classes *classes) {
     }
 }
 
-/* From all ranks' rows, in row order: the loss of direction d and the weight of each of its anchors. */
+/* From all ranks' rows, in row order: the loss of direction d, and the weight of each of its anchors. A direction of weight
+ * 0 may share its block of the matrix with one that counts, so its shifts have to be known. */
 static double finish_direction(ec_supcon *loss, const ec_supcon_problem *p, int d, double coefficient) {
     const double inverse_t = 1 / (double)loss->config.temperature, ln2 = 0.69314718055994531;
     double total = 0;
@@ -199,6 +200,7 @@ static double finish_direction(ec_supcon *loss, const ec_supcon_problem *p, int 
         for (int32_t b = 0; b < loss->rows; b++) {
             const ptrdiff_t at = (ptrdiff_t)d * loss->rows + b;
             shift[b] = p->row_shift ? results.shift[at] : p->shared_shift;
+            if (coefficient == 0) weight[b] = 0;
             if (weight[b] == 0.f) continue;
             total += ln2 * (double)shift[b] + log(results.sum[at]) - inverse_t * results.positive[at];
             weight[b] = (float)(coefficient / results.sum[at]);
@@ -239,15 +241,7 @@ ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_m
     EC_RETURN_IF(ops->sums(loss->be, &problem, mine.sum, mine.shift));
     EC_RETURN_IF(ec__comm_all_gather(loss->comm, mine.sum, loss->results, loss->results_bytes));
     mark_anchors(loss, &classes);
-    for (int d = 0; d < EC_DIRECTIONS; d++) {
-        if (loss->config.weight[d] > 0) {
-            losses[d] = finish_direction(loss, &problem, d, coefficient[d]);
-        } else {
-            losses[d] = 0;
-            float *weight = loss->weight + d * problem.global_rows;
-            memset(weight, 0, (size_t)problem.global_rows * sizeof *weight);
-        }
-    }
+    for (int d = 0; d < EC_DIRECTIONS; d++) losses[d] = finish_direction(loss, &problem, d, coefficient[d]);
     EC_RETURN_IF(ops->gradient(loss->be, &problem, loss->weight, loss->shift, grad));
     return EC_OK;
 }
