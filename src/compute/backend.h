@@ -54,6 +54,9 @@ struct ec_backend {
     ec_stream *(*main_stream)(ec_backend *be);
     /* Runs fn for every task in [0, tasks); tasks may run at the same time, each on a stream of its own. */
     ec_status (*for_each)(ec_backend *be, int32_t tasks, ec_stream_task_fn fn, void *arg);
+    /* Number of a stream, in [0, width): tasks on streams of the same number never overlap, so a workspace for each number
+     * is enough. */
+    int32_t (*stream_index)(const ec_stream *stream);
     /* Waits until all that was enqueued has ended. */
     ec_status (*synchronize)(ec_backend *be);
     /* How many tasks can run at the same time. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/cpu/dnnl.h"
+#include "compute/cpu/encoder.h"
 #include "core/arena.h"
 
 static ec_status cpu_alloc(ec_backend *be, size_t bytes, void **out) {
@@ -60,6 +61,8 @@ static ec_status cpu_for_each(ec_backend *be, int32_t tasks, ec_stream_task_fn f
     return ec__pool_run(s.be->pool, tasks, run_section_task, &s);
 }
 
+static int32_t cpu_stream_index(const ec_stream *stream) { return stream->worker; }
+
 static ec_status cpu_synchronize(ec_backend *be) {
     (void)be;
     return EC_OK;
@@ -92,8 +95,10 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
         .memory = &ec__cpu_memory_ops,
         .dense = &ec__cpu_dense_ops,
         .supcon = &ec__cpu_supcon_ops,
+        .encoder = &ec__cpu_encoder_ops,
         .main_stream = cpu_main_stream,
         .for_each = cpu_for_each,
+        .stream_index = cpu_stream_index,
         .synchronize = cpu_synchronize,
         .width = cpu_width,
         .close = cpu_close,

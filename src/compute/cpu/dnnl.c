@@ -49,7 +49,7 @@ done:
     return status;
 }
 
-static void op_release(ec_dnnl_op *op) {
+void ec__cpu_dnnl_release(ec_dnnl_op *op) {
     for (int32_t i = 0; i < op->arg_count; i++) dnnl_memory_destroy(op->args[i].memory);
     if (op->primitive) dnnl_primitive_destroy(op->primitive);
 }
@@ -58,7 +58,7 @@ void ec__cpu_dnnl_free(ec_cpu_dnnl *dnnl) {
     if (!dnnl) return;
     for (size_t i = 0; dnnl->slots && i < dnnl->slot_count; i++)
         if (dnnl->slots[i]) {
-            op_release(&dnnl->slots[i]->op);
+            ec__cpu_dnnl_release(&dnnl->slots[i]->op);
             free(dnnl->slots[i]);
         }
     free(dnnl->slots);
@@ -126,7 +126,7 @@ ec_status ec__cpu_dnnl_get(ec_cpu_dnnl *dnnl, ec_dnnl_make_fn make, const void *
     }
     *out = &(*slot)->op;
 done:
-    if (fresh) op_release(&fresh->op);
+    if (fresh) ec__cpu_dnnl_release(&fresh->op);
     free(fresh);
     return status;
 }

@@ -9,6 +9,7 @@
 #include <dnnl.h>
 
 #include "compute/cpu/cpu.h"
+#include "compute/ops_dense.h"
 
 enum { EC_DNNL_ARGS = 6 };
 
@@ -34,6 +35,17 @@ ec_status ec__cpu_dnnl_get(ec_cpu_dnnl *dnnl, ec_dnnl_make_fn make, const void *
 
 /* Adds an argument (for make functions): arg is DNNL_ARG_*, described by md. */
 ec_status ec__cpu_dnnl_arg(ec_cpu_dnnl *dnnl, ec_dnnl_op *op, int arg, const dnnl_memory_desc_t *md);
+
+/* Makes op from a primitive descriptor: the primitive, its scratch, and count arguments in the order of args. */
+ec_status ec__cpu_dnnl_make(ec_cpu_dnnl *dnnl, ec_dnnl_op *op, const_dnnl_primitive_desc_t pd, const int args[],
+                            int32_t count);
+void ec__cpu_dnnl_release(ec_dnnl_op *op);
+
+/* Brings an array into another layout or type, outside the cache: for what happens once (weights). */
+ec_status ec__cpu_dnnl_reorder(ec_cpu_dnnl *dnnl, const dnnl_memory_desc_t *from_md, const void *from,
+                               const dnnl_memory_desc_t *to_md, void *to);
+
+ec_status ec__cpu_dnnl_append_activation(dnnl_post_ops_t post, ec_activation activation);
 
 /* Executes op with data[i] behind its i-th argument. */
 ec_status ec__cpu_dnnl_run(ec_cpu_dnnl *dnnl, ec_dnnl_op *op, void *const data[]);

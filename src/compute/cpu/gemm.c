@@ -11,18 +11,6 @@ static ec_status matrix(dnnl_memory_desc_t *md, int32_t rows, int32_t columns, i
     return ec__cpu_dnnl_status(dnnl_memory_desc_init_by_strides(md, 2, dims, dnnl_f32, strides), "a matrix descriptor");
 }
 
-static ec_status append_activation(dnnl_post_ops_t post, ec_activation activation) {
-    ec_status status = EC_OK;
-    switch (activation) {
-    case EC_ACT_NONE: break;
-    case EC_ACT_RELU: EC_DNNL(dnnl_post_ops_append_eltwise(post, 1.f, dnnl_eltwise_relu, 0.f, 0.f)); break;
-    case EC_ACT_GELU: EC_DNNL(dnnl_post_ops_append_eltwise(post, 1.f, dnnl_eltwise_gelu_erf, 0.f, 0.f)); break;
-    case EC_ACT_QUICK_GELU: EC_DNNL(dnnl_post_ops_append_eltwise(post, 1.f, dnnl_eltwise_swish, 1.702f, 0.f)); break;
-    }
-done:
-    return status;
-}
-
 static ec_status make_gemm(ec_cpu_dnnl *dnnl, const void *key, ec_dnnl_op *op) {
     const ec_gemm *g = key;
     ec_status status = EC_OK;
@@ -38,7 +26,7 @@ static ec_status make_gemm(ec_cpu_dnnl *dnnl, const void *key, ec_dnnl_op *op) {
     EC_DNNL(dnnl_matmul_desc_init(&desc, &a, &b, g->bias ? &bias : NULL, &c));
     EC_DNNL(dnnl_post_ops_create(&post));
     if (g->accumulate) EC_DNNL(dnnl_post_ops_append_sum(post, 1.f));
-    EC_TRY(append_activation(post, g->activation));
+    EC_TRY(ec__cpu_dnnl_append_activation(post, g->activation));
     EC_DNNL(dnnl_primitive_attr_create(&attr));
     EC_DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     EC_DNNL(dnnl_primitive_attr_set_post_ops(attr, post));
