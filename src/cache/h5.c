@@ -161,22 +161,40 @@ void ec__h5_close(ec_h5 *file) {
 
 const char *ec__h5_path(const ec_h5 *file) { return file->path; }
 
-ec_status ec__h5_group(ec_h5 *file, const char *name) {
+/* One group, unless it is there. Made one at a time because groups that the library makes on the way carry the time. */
+static ec_status make_group(ec_h5 *file, const char *name) {
     ec_status status = EC_OK;
-    hid_t links = -1, creation = -1, group = -1;
-    ec__h5_enter();
-    links = H5Pcreate(H5P_LINK_CREATE);
+    hid_t creation = -1, group = -1;
+    if (H5Lexists(file->id, name, H5P_DEFAULT) > 0) return EC_OK;
     creation = H5Pcreate(H5P_GROUP_CREATE);
-    if (links < 0 || creation < 0 || H5Pset_create_intermediate_group(links, 1) < 0 ||
-        H5Pset_obj_track_times(creation, false) < 0)
-        EC_H5_FAIL(file, "set up", name);
-    group = H5Gcreate2(file->id, name, links, creation, H5P_DEFAULT);
+    if (creation < 0 || H5Pset_obj_track_times(creation, false) < 0) EC_H5_FAIL(file, "set up", name);
+    group = H5Gcreate2(file->id, name, H5P_DEFAULT, creation, H5P_DEFAULT);
     if (group < 0) EC_H5_FAIL(file, "create the group", name);
     EC_H5_CHECK_WRITTEN(file, name);
 done:
     ec__h5_drop(group);
     ec__h5_drop(creation);
-    ec__h5_drop(links);
+    return status;
+}
+
+ec_status ec__h5_make_parents(ec_h5 *file, const char *name) {
+    char part[EC_H5_NAME];
+    if ((size_t)snprintf(part, sizeof part, "%s", name) >= sizeof part)
+        return EC_ERROR(EC_ERR_DATA, "%s: a name of more than %d bytes: %s", file->path, EC_H5_NAME - 1, name);
+    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        EC_RETURN_IF(make_group(file, part));
+        *slash = '/';
+    }
+    return EC_OK;
+}
+
+ec_status ec__h5_group(ec_h5 *file, const char *name) {
+    ec_status status = EC_OK;
+    ec__h5_enter();
+    EC_TRY(ec__h5_make_parents(file, name));
+    EC_TRY(make_group(file, name));
+done:
     ec__h5_leave();
     return status;
 }
@@ -215,7 +233,8 @@ bool ec__h5_is_group(ec_h5 *file, const char *name) {
 static bool list_names(hid_t group, hsize_t count, size_t *stride, char *data) {
     for (hsize_t k = 0; k < count; k++) {
         char *into = data ? data + k * *stride : NULL;
-        ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, k, into, into ? *stride : 0, H5P_DEFAULT);
+        ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, k, into, into ? *stride : 0,
+                                            H5P_DEFAULT);
         if (length < 0 || length >= EC_H5_NAME) return false;
         if (!data && (size_t)length + 1 > *stride) *stride = (size_t)length + 1;
     }
@@ -231,7 +250,8 @@ ec_status ec__h5_list(ec_h5 *file, const char *group, ec_h5_strings *out) {
     if (id < 0 || H5Gget_info(id, &info) < 0) EC_H5_FAIL(file, "open the group", group);
     /* A link takes more than a byte of the file, so a count beyond that is a lie. */
     if ((int64_t)info.nlinks > file->bytes && !file->writing)
-        EC_FAIL(EC_ERR_DATA, "%s: the group %s claims %llu members", file->path, group, (unsigned long long)info.nlinks);
+        EC_FAIL(EC_ERR_DATA, "%s: the group %s claims %llu members", file->path, group,
+                (unsigned long long)info.nlinks);
     if (!list_names(id, info.nlinks, &names.stride, NULL)) EC_H5_FAIL(file, "list the group", group);
     names.data = calloc((size_t)info.nlinks + 1, names.stride);
     if (!names.data) EC_FAIL(EC_ERR_MEMORY, "no memory for the names in %s of %s", group, file->path);

@@ -1,8 +1,8 @@
 /* HDF5 files, as far as this program needs them: the only wrapper around the library.
  *
- * Files are created in the latest format, whose metadata carry checksums; data sets are contiguous, allocated at once and
- * aligned to EC_H5_ALIGN, so that they can be mapped or read at their offset; no time stamps, so that equal contents are
- * equal bytes. Raw data carry no checksum of HDF5's: each format that is built on this adds its own.
+ * Files are created in the latest format, whose metadata carry checksums; data sets are contiguous, allocated at once
+ * and aligned to EC_H5_ALIGN, so that they can be mapped or read at their offset; no time stamps, so that equal
+ * contents are equal bytes. Raw data carry no checksum of HDF5's: each format that is built on this adds its own.
  *
  * One thread at a time is inside the library: every function here takes one global lock. Different threads may use
  * different files; one file belongs to one thread at a time. The library's own printing is off; its innermost message
@@ -61,7 +61,8 @@ ec_status ec__h5_create(const char *path, ec_h5 **out);
 /* Opens a complete file for reading. Takes no lock on the file: complete files are never changed in place. */
 ec_status ec__h5_open(const char *path, ec_h5 **out);
 
-/* Writes everything down and closes; frees the handle on error too. Only a file whose finish returned EC_OK is complete. */
+/* Writes everything down and closes; frees the handle on error too. Only a file whose finish returned EC_OK is
+ * complete. */
 ec_status ec__h5_finish(ec_h5 *file);
 
 /* Closes a file that was read, or gives up one that was written. Accepts NULL. */
@@ -77,7 +78,8 @@ ec_status ec__h5_group(ec_h5 *file, const char *name);
 
 /* Creates a data set (and missing groups above it) of shape dim[rank] and fills it; data == NULL only allocates it: its
  * contents are then up to whoever writes at its offset. */
-ec_status ec__h5_write(ec_h5 *file, const char *name, ec_h5_type type, int32_t rank, const int64_t *dim, const void *data);
+ec_status ec__h5_write(ec_h5 *file, const char *name, ec_h5_type type, int32_t rank, const int64_t *dim,
+                       const void *data);
 
 /* Creates a data set of count strings, as wide as the longest. EC_ERR_DATA for text that is not UTF-8 or too long. */
 ec_status ec__h5_write_strings(ec_h5 *file, const char *name, const char *const *text, int64_t count);
@@ -87,7 +89,8 @@ ec_status ec__h5_fill(ec_h5 *file, const char *name, ec_h5_type type, const void
 
 bool ec__h5_has(ec_h5 *file, const char *name);
 
-/* EC_ERR_DATA when there is no such data set, when its type is none of ours, or when it is neither contiguous nor compact. */
+/* EC_ERR_DATA when there is no such data set, when its type is none of ours, or when it is neither contiguous nor
+ * compact. */
 ec_status ec__h5_info(ec_h5 *file, const char *name, ec_h5_info *out);
 
 /* Checks the shape of a data set; a dimension of -1 means any, and is replaced by what was found. The message reads
@@ -108,6 +111,9 @@ static inline const char *ec__h5_string(const ec_h5_strings *strings, int64_t k)
 /* Names of the members of a group in the order of their bytes. */
 ec_status ec__h5_list(ec_h5 *file, const char *group, ec_h5_strings *out);
 bool ec__h5_is_group(ec_h5 *file, const char *name);
+
+/* Is text UTF-8 (RFC 3629)? */
+bool ec__h5_utf8(const char *text);
 
 /* Attributes of the root. Text is fixed-length UTF-8. */
 ec_status ec__h5_set_i64(ec_h5 *file, const char *name, int64_t value);

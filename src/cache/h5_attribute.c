@@ -78,7 +78,8 @@ static ec_status get_number(ec_h5 *file, const char *name, bool want_float, hid_
     EC_TRY(open_scalar(file, name, &attribute, &type, &size));
     bool is_float = type == EC_H5_F16 || type == EC_H5_F32 || type == EC_H5_F64;
     if (type == EC_H5_STRING || is_float != want_float || type == EC_H5_U64)
-        EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is of type %s, %s expected", file->path, name, ec__h5_type_name(type),
+        EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is of type %s, %s expected", file->path, name,
+                ec__h5_type_name(type),
                 want_float ? "float64" : "int64");
     if (H5Aread(attribute, memory, out) < 0) EC_H5_FAIL(file, "read the attribute", name);
 done:
@@ -104,7 +105,8 @@ ec_status ec__h5_get_text(ec_h5 *file, const char *name, char **out) {
     ec__h5_enter();
     EC_TRY(open_scalar(file, name, &attribute, &type, &size));
     if (type != EC_H5_STRING)
-        EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is of type %s, text expected", file->path, name, ec__h5_type_name(type));
+        EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is of type %s, text expected", file->path, name,
+                ec__h5_type_name(type));
     if (size > EC_H5_TEXT) EC_FAIL(EC_ERR_DATA, "%s: the attribute %s claims %zu bytes", file->path, name, size);
     text = calloc(size + 1, 1);
     if (!text) EC_FAIL(EC_ERR_MEMORY, "no memory for the attribute %s of %s", name, file->path);

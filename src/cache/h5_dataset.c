@@ -21,23 +21,21 @@ static const char *shape_text(int32_t rank, const int64_t *dim, char *text, size
  * whoever creates it writes all of it. */
 static ec_status create(ec_h5 *file, const char *name, hid_t type, int32_t rank, const int64_t *dim, hid_t *out) {
     ec_status status = EC_OK;
-    hid_t space = -1, links = -1, creation = -1;
+    hid_t space = -1, creation = -1;
     hsize_t extent[EC_H5_DIMS];
-    if (strlen(name) >= EC_H5_NAME) EC_FAIL(EC_ERR_DATA, "%s: a name of more than %d bytes: %s", file->path, EC_H5_NAME - 1, name);
+    EC_TRY(ec__h5_make_parents(file, name));
     if (rank < 0 || rank > EC_H5_DIMS) EC_FAIL(EC_ERR_BUG, "%s: %s with %d dimensions", file->path, name, rank);
     for (int32_t i = 0; i < rank; i++) extent[i] = (hsize_t)dim[i];
     space = rank == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(rank, extent, NULL);
-    links = H5Pcreate(H5P_LINK_CREATE);
     creation = H5Pcreate(H5P_DATASET_CREATE);
-    if (space < 0 || links < 0 || creation < 0 || H5Pset_create_intermediate_group(links, 1) < 0 ||
-        H5Pset_layout(creation, H5D_CONTIGUOUS) < 0 || H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY) < 0 ||
+    if (space < 0 || creation < 0 || H5Pset_layout(creation, H5D_CONTIGUOUS) < 0 ||
+        H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY) < 0 ||
         H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) < 0 || H5Pset_obj_track_times(creation, false) < 0)
         EC_H5_FAIL(file, "describe", name);
-    *out = H5Dcreate2(file->id, name, type, space, links, creation, H5P_DEFAULT);
+    *out = H5Dcreate2(file->id, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
     if (*out < 0) EC_H5_FAIL(file, "create", name);
 done:
     ec__h5_drop(creation);
-    ec__h5_drop(links);
     ec__h5_drop(space);
     return status;
 }
@@ -48,7 +46,8 @@ static int64_t product(int32_t rank, const int64_t *dim) {
     return count;
 }
 
-ec_status ec__h5_write(ec_h5 *file, const char *name, ec_h5_type type, int32_t rank, const int64_t *dim, const void *data) {
+ec_status ec__h5_write(ec_h5 *file, const char *name, ec_h5_type type, int32_t rank, const int64_t *dim,
+                       const void *data) {
     ec_status status = EC_OK;
     hid_t kind = -1, set = -1;
     ec__h5_enter();
@@ -82,14 +81,15 @@ done:
 }
 
 /* All strings side by side, padded to the width of the longest. */
-static ec_status pack(const ec_h5 *file, const char *name, const char *const *text, int64_t count, size_t *width, char **out) {
+static ec_status pack(const ec_h5 *file, const char *name, const char *const *text, int64_t count, size_t *width,
+                      char **out) {
     ec_status status = EC_OK;
     *width = 1;
     for (int64_t k = 0; k < count; k++) {
         size_t length = strlen(text[k]);
         if (length > EC_H5_TEXT || !ec__h5_utf8(text[k]))
-            EC_FAIL(EC_ERR_DATA, "%s: %s[%lld] would not be UTF-8 of at most %d bytes: %.200s", file->path, name, (long long)k,
-                    EC_H5_TEXT, text[k]);
+            EC_FAIL(EC_ERR_DATA, "%s: %s[%lld] would not be UTF-8 of at most %d bytes: %.200s", file->path, name,
+                    (long long)k, EC_H5_TEXT, text[k]);
         if (length > *width) *width = length;
     }
     *out = calloc((size_t)count + 1, *width);
@@ -126,7 +126,8 @@ static ec_status measure(const ec_h5 *file, const char *name, hid_t set, hid_t t
     hid_t space = H5Dget_space(set);
     if (space < 0) EC_H5_FAIL(file, "examine", name);
     int rank = H5Sget_simple_extent_ndims(space);
-    if (rank < 0 || rank > EC_H5_DIMS) EC_FAIL(EC_ERR_DATA, "%s: %s has %d dimensions, at most %d are expected", file->path, name, rank, EC_H5_DIMS);
+    if (rank < 0 || rank > EC_H5_DIMS)
+        EC_FAIL(EC_ERR_DATA, "%s: %s has %d dimensions, at most %d are expected", file->path, name, rank, EC_H5_DIMS);
     if (H5Sget_simple_extent_dims(space, extent, NULL) < 0) EC_H5_FAIL(file, "examine", name);
     if (H5Sget_simple_extent_type(space) == H5S_NULL) EC_FAIL(EC_ERR_DATA, "%s: %s has no elements", file->path, name);
     info->rank = rank;
@@ -159,9 +160,10 @@ static ec_status locate(const ec_h5 *file, const char *name, hid_t set, ec_h5_in
         H5Eclear2(H5E_DEFAULT);
         if (offset == HADDR_UNDEF) EC_FAIL(EC_ERR_DATA, "%s: %s was never written", file->path, name);
         info->offset = (int64_t)offset;
-        if (!file->writing && (info->offset < 0 || info->offset > file->bytes || info->bytes > file->bytes - info->offset))
+        if (!file->writing && (info->offset < 0 || info->offset > file->bytes ||
+                               info->bytes > file->bytes - info->offset))
             EC_FAIL(EC_ERR_DATA, "%s: %s claims bytes %lld to %lld of a file of %lld", file->path, name,
-                    (long long)info->offset, (long long)info->offset + (long long)info->bytes - 1, (long long)file->bytes);
+                    (long long)info->offset, (long long)(info->offset + info->bytes - 1), (long long)file->bytes);
     }
 done:
     ec__h5_drop(creation);
@@ -207,7 +209,8 @@ static bool same_shape(const ec_h5_info *info, int32_t rank, const int64_t *dim)
     return true;
 }
 
-static ec_status check_shape(const ec_h5 *file, const char *name, const ec_h5_info *info, int32_t rank, const int64_t *dim) {
+static ec_status check_shape(const ec_h5 *file, const char *name, const ec_h5_info *info, int32_t rank,
+                             const int64_t *dim) {
     char expected[256], found[256];
     if (same_shape(info, rank, dim)) return EC_OK;
     return EC_ERROR(EC_ERR_DATA, "%s: %s: shape expected %s, found %s", file->path, name,

@@ -1,9 +1,9 @@
 /* A file driver for files that are written.
  *
- * HDF5 cannot close a file whose last blocks it could not write (a full disk): it keeps the broken file open, tries again
- * at exit, and crashes there. So this driver never tells it. The first failed write is noted at the place that the opener
- * named, later writes are dropped, and the wrapper asks for the note after each call and after the close. Otherwise
- * it does what the library's own driver for ordinary files does. */
+ * HDF5 cannot close a file whose last blocks it could not write (a full disk): it keeps the broken file open, tries
+ * again at exit, and crashes there. So this driver never tells it. The first failed write is noted at the place that
+ * the opener named, later writes are dropped, and the wrapper asks for the note after each call and after the close.
+ * Otherwise it does what the library's own driver for ordinary files does. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -44,12 +44,13 @@ ec_status ec__h5_raise(const ec_h5 *file, const char *what, const char *object, 
         if ((file)->failure) EC_H5_FAIL((file), "write", (object));       \
     } while (0)
 
+/* Creates the groups above a name; under the lock. EC_ERR_DATA for a name that is too long. */
+ec_status ec__h5_make_parents(ec_h5 *file, const char *name);
+
 /* A new identifier of a type as it is in files and in memory; negative on failure. string_bytes only for STRING. */
 hid_t ec__h5_type_new(ec_h5_type type, size_t string_bytes);
 
 /* Our type for one in a file; false for any other. */
 bool ec__h5_type_of(hid_t type, ec_h5_type *out);
-
-bool ec__h5_utf8(const char *text);
 
 #endif

@@ -11,14 +11,13 @@
 #include <unistd.h>
 
 struct ec_atomic_file {
-    char *target, *temporary, *folder;
+    char *target, *temporary;
 };
 
 static void atomic_free(ec_atomic_file *file) {
     if (!file) return;
     free(file->target);
     free(file->temporary);
-    free(file->folder);
     free(file);
 }
 
@@ -28,7 +27,6 @@ ec_status ec__atomic_open(const char *path, ec_atomic_file **out) {
     ec_atomic_file *file = calloc(1, sizeof *file);
     if (!file) EC_FAIL(EC_ERR_MEMORY, "no memory for a file handle");
     EC_TRY(ec__format(&file->target, "%s", path));
-    EC_TRY(ec__path_folder(path, &file->folder));
     EC_TRY(ec__format(&file->temporary, "%s.tmp.%ld", path, (long)getpid()));
     fd = open(file->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
     if (fd < 0) EC_FAIL(EC_ERR_IO, "cannot create %s: %s", file->temporary, strerror(errno));
@@ -52,12 +50,22 @@ static ec_status sync_path(const char *path, int flags) {
     return EC_OK;
 }
 
+ec_status ec__file_publish(const char *temporary, const char *path) {
+    ec_status status = EC_OK;
+    char *folder = NULL;
+    EC_TRY(ec__path_folder(path, &folder));
+    EC_TRY(sync_path(temporary, O_RDONLY));
+    if (rename(temporary, path) != 0)
+        EC_FAIL(EC_ERR_IO, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
+    EC_TRY(sync_path(folder, O_RDONLY | O_DIRECTORY));
+done:
+    free(folder);
+    return status;
+}
+
 ec_status ec__atomic_commit(ec_atomic_file *file) {
     ec_status status = EC_OK;
-    EC_TRY(sync_path(file->temporary, O_RDONLY));
-    if (rename(file->temporary, file->target) != 0)
-        EC_FAIL(EC_ERR_IO, "cannot rename %s to %s: %s", file->temporary, file->target, strerror(errno));
-    EC_TRY(sync_path(file->folder, O_RDONLY | O_DIRECTORY));
+    EC_TRY(ec__file_publish(file->temporary, file->target));
 done:
     if (status != EC_OK) unlink(file->temporary);
     atomic_free(file);

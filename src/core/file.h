@@ -18,6 +18,10 @@ const char *ec__atomic_path(const ec_atomic_file *file);
 ec_status ec__atomic_commit(ec_atomic_file *file); /* fsync, rename, fsync of the folder; on error the old file stays */
 void ec__atomic_discard(ec_atomic_file *file);     /* accepts NULL */
 
+/* Gives a complete file its name: fsync, rename, fsync of the folder. Both names are on one file system. On error the file
+ * keeps its temporary name. */
+ec_status ec__file_publish(const char *temporary, const char *path);
+
 /* Writes bytes under path atomically. */
 ec_status ec__file_write(const char *path, const void *bytes, size_t count);
 

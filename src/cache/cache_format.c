@@ -1,0 +1,131 @@
+#include "cache/cache_format.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+const char *ec__split_name(ec_split split) {
+    static const char *const name[EC_SPLITS] = {"train", "valid", "test"};
+    return (unsigned)split < EC_SPLITS ? name[split] : "unknown";
+}
+
+static bool is_sha256(const char *text) { return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64; }
+
+static bool is_json_object(const char *text) {
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    bool good = json_is_object(root);
+    json_decref(root);
+    return good;
+}
+
+ec_status ec__cache_check_identity(const char *path, const ec_cache_identity *x) {
+    if (strcmp(x->modality, "image") != 0 && strcmp(x->modality, "music") != 0)
+        return EC_ERROR(EC_ERR_DATA, "%s: modality is \"%.40s\", expected \"image\" or \"music\"", path, x->modality);
+    if (!*x->encoder) return EC_ERROR(EC_ERR_DATA, "%s: encoder is empty", path);
+    bool raw = strcmp(x->encoder, "none") == 0;
+    if (raw ? *x->encoder_sha256 != '\0' : !is_sha256(x->encoder_sha256))
+        return EC_ERROR(EC_ERR_DATA, "%s: encoder_sha256 is \"%.80s\", expected %s", path, x->encoder_sha256,
+                        raw ? "nothing, as there is no encoder" : "64 hex digits");
+    if (!is_sha256(x->manifest_sha256))
+        return EC_ERROR(EC_ERR_DATA, "%s: manifest_sha256 is \"%.80s\", expected 64 hex digits", path,
+                        x->manifest_sha256);
+    if (!is_json_object(x->preprocessing))
+        return EC_ERROR(EC_ERR_DATA, "%s: preprocessing is not a JSON object: %.200s", path, x->preprocessing);
+    if (x->dtype != EC_H5_F16 && x->dtype != EC_H5_F32 && x->dtype != EC_H5_U8 && x->dtype != EC_H5_I16)
+        return EC_ERROR(EC_ERR_DATA, "%s: features of type %s, expected float16, float32, uint8 or int16", path,
+                        ec__h5_type_name(x->dtype));
+    if (x->views < 1 || x->width < 1 || x->width > INT32_MAX || x->width > INT32_MAX / x->views)
+        return EC_ERROR(EC_ERR_DATA, "%s: %d views of %lld numbers are not a row", path, x->views, (long long)x->width);
+    return EC_OK;
+}
+
+static ec_status check_class_names(const ec_cache_info *x) {
+    if (x->class_count < 1 || x->class_count > EC_CACHE_CLASSES)
+        return EC_ERROR(EC_ERR_DATA, "%s: %d classes; 1 to %d are expected", x->path, x->class_count, EC_CACHE_CLASSES);
+    if (x->class_names.count != x->class_count)
+        return EC_ERROR(EC_ERR_DATA, "%s: %lld class names for %d classes", x->path, (long long)x->class_names.count,
+                        x->class_count);
+    for (int32_t c = 0; c < x->class_count; c++) {
+        const char *name = ec__h5_string(&x->class_names, c);
+        if (!*name) return EC_ERROR(EC_ERR_DATA, "%s: class_names[%d] is empty", x->path, c);
+        for (int32_t other = 0; other < c; other++)
+            if (strcmp(name, ec__h5_string(&x->class_names, other)) == 0)
+                return EC_ERROR(EC_ERR_DATA, "%s: class_names[%d] and [%d] are both \"%s\"", x->path, other, c, name);
+    }
+    return EC_OK;
+}
+
+ec_status ec__cache_check_rows(const ec_cache_info *x) {
+    EC_RETURN_IF(check_class_names(x));
+    int64_t bytes;
+    if (x->rows < 1) return EC_ERROR(EC_ERR_DATA, "%s: a cache without rows", x->path);
+    if (__builtin_mul_overflow(x->rows, x->row_bytes, &bytes))
+        return EC_ERROR(EC_ERR_DATA, "%s: %lld rows of %lld bytes", x->path, (long long)x->rows,
+                        (long long)x->row_bytes);
+    for (int64_t i = 0; i < x->rows; i++) {
+        if (x->split[i] >= EC_SPLITS)
+            return EC_ERROR(EC_ERR_DATA, "%s: split[%lld] is %d, expected 0 to %d", x->path, (long long)i, x->split[i],
+                            EC_SPLITS - 1);
+        if (x->label && (x->label[i] < 0 || x->label[i] >= x->class_count))
+            return EC_ERROR(EC_ERR_DATA, "%s: label[%lld] is %d, expected 0 to %d (%s)", x->path, (long long)i,
+                            x->label[i], x->class_count - 1, ec__h5_string(&x->id, i));
+    }
+    for (int64_t i = 0; x->tags && i < x->rows * x->class_count; i++)
+        if (x->tags[i] > 1)
+            return EC_ERROR(EC_ERR_DATA, "%s: tags[%lld,%lld] is %d, expected 0 or 1", x->path,
+                            (long long)(i / x->class_count), (long long)(i % x->class_count), x->tags[i]);
+    return EC_OK;
+}
+
+int64_t ec__cache_block_rows(int64_t row_bytes) {
+    int64_t rows = 1;
+    while (2 * rows * row_bytes <= EC_CACHE_BLOCK_BYTES) rows *= 2;
+    return rows;
+}
+
+/* Every piece goes in with its length in front, so that no two contents give the same stream. */
+static void feed(XXH3_state_t *state, const void *data, size_t bytes) {
+    uint64_t length = bytes;
+    XXH3_64bits_update(state, &length, sizeof length);
+    if (bytes) XXH3_64bits_update(state, data, bytes);
+}
+
+static void feed_text(XXH3_state_t *state, const char *text) { feed(state, text, strlen(text)); }
+static void feed_number(XXH3_state_t *state, int64_t number) { feed(state, &number, sizeof number); }
+
+static void feed_strings(XXH3_state_t *state, const ec_h5_strings *strings) {
+    feed_number(state, strings->count);
+    for (int64_t k = 0; k < strings->count; k++) feed_text(state, ec__h5_string(strings, k));
+}
+
+uint64_t ec__cache_index_checksum(const ec_cache_info *x) {
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return 0; /* memory for 576 bytes; a wrong sum is an error to the reader, never silent */
+    XXH3_64bits_reset(state);
+    const ec_cache_identity *id = &x->identity;
+    feed_text(state, id->modality);
+    feed_text(state, id->encoder);
+    feed_text(state, id->encoder_sha256);
+    feed_number(state, id->random_weights);
+    feed_text(state, id->preprocessing);
+    feed_text(state, id->manifest_sha256);
+    feed_text(state, ec__h5_type_name(id->dtype));
+    feed_number(state, id->views);
+    feed_number(state, id->width);
+    feed_text(state, x->created_by);
+    feed_number(state, x->rows);
+    feed_number(state, x->class_count);
+    feed(state, x->label, x->label ? (size_t)x->rows * sizeof *x->label : 0);
+    feed(state, x->tags, x->tags ? (size_t)x->rows * (size_t)x->class_count : 0);
+    feed(state, x->split, (size_t)x->rows);
+    feed_strings(state, &x->id);
+    feed_strings(state, &x->class_names);
+    feed_strings(state, &x->skipped_id);
+    feed_strings(state, &x->skipped_reason);
+    feed_number(state, x->block_rows);
+    feed(state, x->checksum, (size_t)x->blocks * sizeof *x->checksum);
+    uint64_t sum = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return sum;
+}

@@ -1,0 +1,31 @@
+/* An open cache from the inside. */
+#ifndef EC_CACHE_CACHE_READER_H
+#define EC_CACHE_CACHE_READER_H
+
+#include <inttypes.h>
+#include <stdatomic.h>
+
+#include "cache/feature_cache.h"
+
+struct ec_cache {
+    ec_cache_info info; /* points into the arrays below */
+    char *path, *created_by, *modality, *encoder, *encoder_sha256, *preprocessing, *manifest_sha256;
+    int32_t *label;
+    uint8_t *tags, *split;
+    uint64_t *checksum;
+
+    bool unchecked;
+    atomic_uchar *verified; /* (blocks) 1 once the block was found good */
+    int block_shift;        /* block of a row: row >> block_shift */
+    int64_t item_bytes;
+    void *map;
+    size_t map_bytes;
+    const char *features;   /* in the map */
+};
+
+/* Fills everything but the mapping and checks it; *offset: where the features begin in the file. What was allocated so
+ * far is released by ec__cache_release_index, also after an error. */
+ec_status ec__cache_read_index(const char *path, ec_cache *cache, int64_t *offset);
+void ec__cache_release_index(ec_cache *cache);
+
+#endif

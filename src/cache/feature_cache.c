@@ -1,0 +1,165 @@
+/* Rows of an open cache. */
+#define _GNU_SOURCE
+#include "cache/feature_cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "cache/cache_reader.h"
+#include "cache/half.h"
+
+ec_status ec__cache_open(const char *path, const ec_cache_options *options, ec_cache **out) {
+    ec_status status = EC_OK;
+    int64_t offset = 0;
+    int fd = -1;
+    ec_cache *cache = calloc(1, sizeof *cache);
+    if (!cache) EC_FAIL(EC_ERR_MEMORY, "no memory for a cache handle");
+    cache->unchecked = options && options->unchecked;
+    EC_TRY(ec__cache_read_index(path, cache, &offset));
+    int64_t page = sysconf(_SC_PAGESIZE), ahead = offset % page;
+    cache->map_bytes = (size_t)(ahead + cache->info.rows * cache->info.row_bytes);
+    cache->verified = calloc((size_t)cache->info.blocks, sizeof *cache->verified);
+    if (!cache->verified) EC_FAIL(EC_ERR_MEMORY, "no memory for the checks of %s", path);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) EC_FAIL(EC_ERR_DATA, "cannot open %s: %s", path, strerror(errno));
+    void *map = mmap(NULL, cache->map_bytes, PROT_READ, MAP_SHARED, fd, (off_t)(offset - ahead));
+    if (map == MAP_FAILED)
+        EC_FAIL(EC_ERR_ENV, "cannot map the %zu bytes of %s: %s", cache->map_bytes, path, strerror(errno));
+    cache->map = map;
+    cache->features = (const char *)map + ahead;
+    /* Reading ahead of single rows of a large file would fetch far more than is used. */
+    if (!ec__cache_fits_memory(cache)) madvise(map, cache->map_bytes, MADV_RANDOM);
+    *out = cache;
+    cache = NULL;
+done:
+    if (fd >= 0) close(fd);
+    ec__cache_close(cache);
+    return status;
+}
+
+void ec__cache_close(ec_cache *cache) {
+    if (!cache) return;
+    if (cache->map) munmap(cache->map, cache->map_bytes);
+    free(cache->verified);
+    ec__cache_release_index(cache);
+    free(cache);
+}
+
+const ec_cache_info *ec__cache_info(const ec_cache *cache) { return &cache->info; }
+
+ec_status ec__cache_check_compatible(const ec_cache *cache, const ec_cache_identity *expected) {
+    return ec__cache_compare_identity(cache->info.path, &cache->info.identity, expected);
+}
+
+/* Two threads may check the same block at once: both find the same. */
+static ec_status check_block(ec_cache *cache, int64_t block) {
+    const ec_cache_info *x = &cache->info;
+    int64_t first = block * x->block_rows, end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
+    uint64_t found = XXH3_64bits(cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
+    if (found != x->checksum[block])
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s is corrupt: block %lld (rows %lld to %lld) has checksum %016llx, %016llx expected",
+                        x->path, (long long)block, (long long)first, (long long)end - 1, (unsigned long long)found,
+                        (unsigned long long)x->checksum[block]);
+    atomic_store_explicit(&cache->verified[block], 1, memory_order_relaxed);
+    return EC_OK;
+}
+
+static inline ec_status touch(ec_cache *cache, int64_t row) {
+    int64_t block = row >> cache->block_shift;
+    if (cache->unchecked || atomic_load_explicit(&cache->verified[block], memory_order_relaxed)) return EC_OK;
+    return check_block(cache, block);
+}
+
+ec_status ec__cache_raw(ec_cache *cache, int64_t row, int32_t view, const void **out) {
+    const ec_cache_info *x = &cache->info;
+    if (row < 0 || row >= x->rows || view < 0 || view >= x->identity.views)
+        return EC_ERROR(EC_ERR_USAGE, "%s has no row %lld, view %d: it has %lld rows of %d views", x->path,
+                        (long long)row, view, (long long)x->rows, x->identity.views);
+    EC_RETURN_IF(touch(cache, row));
+    *out = cache->features + row * x->row_bytes + view * cache->item_bytes;
+    return EC_OK;
+}
+
+/* Asks for the lines of an item that is copied soon: a row is too short for the processor to see the pattern by
+ * itself. */
+static inline void prefetch(const ec_cache *cache, int64_t row, int32_t view) {
+    if (row < 0 || row >= cache->info.rows) return;
+    const char *item = cache->features + row * cache->info.row_bytes + view * cache->item_bytes;
+    for (int64_t at = 0; at < cache->item_bytes; at += 64) __builtin_prefetch(item + at);
+}
+
+ec_status ec__cache_rows(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, float *out) {
+    const int64_t width = cache->info.identity.width;
+    const ec_h5_type dtype = cache->info.identity.dtype;
+    if (dtype != EC_H5_F16 && dtype != EC_H5_F32)
+        return EC_ERROR(EC_ERR_USAGE, "%s holds raw items (%s), not features", cache->info.path,
+                        ec__h5_type_name(dtype));
+    for (int32_t k = 0; k < count; k++) {
+        const void *item;
+        if (k + 1 < count) prefetch(cache, row[k + 1], view ? view[k + 1] : 0);
+        EC_RETURN_IF(ec__cache_raw(cache, row[k], view ? view[k] : 0, &item));
+        if (dtype == EC_H5_F32) memcpy(out + k * width, item, (size_t)width * sizeof *out);
+        else ec__half_to_float(item, out + k * width, width);
+    }
+    return EC_OK;
+}
+
+ec_status ec__cache_row(ec_cache *cache, int64_t row, int32_t view, float *out) {
+    return ec__cache_rows(cache, &row, &view, 1, out);
+}
+
+/* The number behind a key of a file like /proc/meminfo; -1 where there is none. */
+static int64_t number_in(const char *path, const char *key) {
+    char line[256];
+    int64_t number = -1;
+    FILE *stream = fopen(path, "re");
+    if (!stream) return -1;
+    while (number < 0 && fgets(line, sizeof line, stream))
+        if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%" SCNd64, &number) != 1) number = -1;
+    fclose(stream);
+    return number;
+}
+
+bool ec__cache_fits_memory(const ec_cache *cache) {
+    int64_t available = number_in("/proc/meminfo", "MemAvailable:"); /* KiB */
+    int64_t limit = number_in("/sys/fs/cgroup/memory.max", "");      /* bytes; "max" is no number */
+    if (available < 0) return false;
+    available *= 1024;
+    if (limit >= 0 && limit < available) available = limit;
+    return cache->map_bytes <= (size_t)available / 2;
+}
+
+ec_status ec__cache_load(ec_cache *cache, const ec_progress *progress) {
+    const ec_cache_info *x = &cache->info;
+    enum { AHEAD = 16 << 20 };
+    size_t asked = 0;
+    for (int64_t block = 0; block < x->blocks; block++) {
+        size_t at = (size_t)(block * x->block_rows * x->row_bytes);
+        /* The mapping may be marked for random access: ask for what comes, in large pieces. */
+        if (at + AHEAD / 2 >= asked && asked < cache->map_bytes) {
+            size_t left = cache->map_bytes - asked;
+            madvise((char *)cache->map + asked, left < AHEAD ? left : AHEAD, MADV_WILLNEED);
+            asked += AHEAD;
+        }
+        EC_RETURN_IF(check_block(cache, block));
+        ec__progress(progress, "blocks", block + 1, x->blocks);
+    }
+    return EC_OK;
+}
+
+void ec__cache_will_need(const ec_cache *cache, const int64_t *row, int32_t count) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int32_t k = 0; k < count; k++) {
+        if (row[k] < 0 || row[k] >= cache->info.rows) continue;
+        uintptr_t first = (uintptr_t)(cache->features + row[k] * cache->info.row_bytes);
+        uintptr_t start = first / page * page;
+        madvise((void *)start, first + (uintptr_t)cache->info.row_bytes - start, MADV_WILLNEED);
+    }
+}
