@@ -121,7 +121,7 @@ void ec__comm_give_up(ec_comm *comm, ec_comm_call call, double waited_s, const c
     char text[1024];
     snprintf(text, sizeof text, "rank %d waited %.1f s in %s, collective number %llu%s%s", comm->rank, waited_s,
              ec__comm_call_name(call), (unsigned long long)comm->number,
-             *missing ? "; not arrived: rank " : "; the ranks that do not write this line have not arrived", missing);
+             *missing ? "; not arrived: rank " : "; all ranks are there, so it is the network", missing);
     ec__comm_abort(comm, ec_status_exit_code(EC_ERR_DIST), text);
 }
 

@@ -31,7 +31,7 @@ ec_status ec__comm_open_mpi(bool window, ec_comm **out);
 /* Messages above this are cut in pieces; all ranks must set the same. Tests make it small. */
 void ec__comm_set_piece(ec_comm *comm, size_t bytes);
 
-/* Ends the run because this rank waited too long in call; missing names the ranks that have not come, "" when unknown. */
+/* Ends the run because this rank waited too long in call; missing names the ranks that have not come, "" where none is missing. */
 void ec__comm_give_up(ec_comm *comm, ec_comm_call call, double waited_s, const char *missing);
 
 #endif

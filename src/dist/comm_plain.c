@@ -8,18 +8,19 @@
 
 #include "core/clock.h"
 #include "dist/mpi_error.h"
+#include "dist/roll_call.h"
 #include "dist/tree.h"
 
 /* Work space 0 is what is sent or gathered, 1 what is received of a sum. */
 enum { SENT, RECEIVED };
 
-/* Polls before a rank looks at the clock; then it lets others run, and after PATIENCE_NS it naps between polls. */
-enum { POLLS = 200, PATIENCE_NS = 2000000, NAP_NS = 20000 };
+/* Polls before a rank looks at the clock; then it lets others run, and after PATIENCE_NS it naps between polls and
+ * answers those who ask where it is. */
+enum { POLLS = 200, PATIENCE_NS = 2000000, NAP_NS = 20000, ANSWER_EVERY = 100 };
 
 void ec__plain_release(ec_plain *p) {
     free(p->work[SENT]);
     free(p->work[RECEIVED]);
-    free(p->leaf);
 }
 
 static ec_status make_room(ec_plain *p, int which, size_t bytes, char **out) {
@@ -34,6 +35,12 @@ static ec_status make_room(ec_plain *p, int which, size_t bytes, char **out) {
     return EC_OK;
 }
 
+static void give_up(ec_plain *p, ec_comm_call call, double waited_s) {
+    char missing[512];
+    ec__roll_ask(p->comm, p->world, call, missing, sizeof missing);
+    ec__comm_give_up(p->comm, call, waited_s, missing);
+}
+
 /* Waits for what was started, up to the deadline. */
 static ec_status finish(ec_plain *p, MPI_Request *request, ec_comm_call call) {
     ec_status status = EC_OK;
@@ -44,9 +51,14 @@ static ec_status finish(ec_plain *p, MPI_Request *request, ec_comm_call call) {
         EC_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
         if (done || polls < POLLS) continue;
         int64_t waited_ns = ec__now_ns() - start_ns;
-        if (waited_ns < PATIENCE_NS) sched_yield();
-        else nanosleep(&nap, NULL);
-        if ((double)waited_ns * 1e-9 > p->comm->deadline_s) ec__comm_give_up(p->comm, call, (double)waited_ns * 1e-9, "");
+        if (waited_ns < PATIENCE_NS) {
+            sched_yield();
+            continue;
+        }
+        nanosleep(&nap, NULL);
+        if (polls % ANSWER_EVERY == 0) EC_TRY(ec__roll_answer(p->comm, p->world, call));
+        double waited_s = (double)waited_ns * 1e-9;
+        if (waited_s > p->comm->deadline_s) give_up(p, call, waited_s);
     }
 done:
     return status;
@@ -124,6 +136,8 @@ done:
 typedef struct sum {
     const float *leaves;
     int32_t local_leaves;
+    bool fold;            /* this rank's leaves are a whole subtree: only their sum is sent, as one leaf */
+    int32_t shown, total; /* leaves that a rank and that all ranks send */
     int64_t count, part, piece;
     float *out;
     bool scatter;
@@ -131,7 +145,7 @@ typedef struct sum {
     float *sent, *received;
 } sum;
 
-static int64_t clipped(const sum *s, int64_t r, int64_t at) {
+static int64_t piece_length(const sum *s, int32_t r, int64_t at) {
     int64_t n = s->part - at < s->piece ? s->part - at : s->piece, left = s->count - r * s->part - at;
     return left < 0 ? 0 : left < n ? left : n;
 }
@@ -140,63 +154,50 @@ static int64_t clipped(const sum *s, int64_t r, int64_t at) {
 static void pack(const ec_plain *p, const sum *s, int64_t at) {
     float *to = s->sent;
     for (int32_t r = 0; r < p->comm->size; r++)
-        for (int32_t l = 0; l < s->local_leaves; l++, to += s->piece) {
-            int64_t n = clipped(s, r, at);
-            if (n > 0) memcpy(to, s->leaves + l * s->count + r * s->part + at, (size_t)n * sizeof *to);
+        for (int32_t l = 0; l < s->shown; l++, to += s->piece) {
+            const float *from = s->leaves + l * s->count + r * s->part + at;
+            int64_t n = piece_length(s, r, at);
+            if (s->fold) ec__tree_sum_to(from, s->count, s->local_leaves, n, to);
+            else if (n > 0) memcpy(to, from, (size_t)n * sizeof *to);
             memset(to + n, 0, (size_t)(s->piece - n) * sizeof *to);
         }
 }
 
 static ec_status sum_piece(ec_plain *p, const sum *s, int64_t at) {
     ec_status status = EC_OK;
-    const int32_t size = p->comm->size, leaf_count = s->local_leaves * size;
-    const int message = (int)(s->local_leaves * s->piece);
+    const int32_t size = p->comm->size;
+    const int message = (int)(s->shown * s->piece);
+    const int64_t mine = piece_length(s, p->comm->rank, at);
     MPI_Request request;
     pack(p, s, at);
     EC_MPI(MPI_Ialltoall(s->sent, message, MPI_FLOAT, s->received, message, MPI_FLOAT, p->world, &request));
     EC_TRY(finish(p, &request, s->call));
-    for (int32_t l = 0; l < leaf_count; l++) p->leaf[l] = s->received + l * s->piece;
-    if (s->scatter) {
-        ec__tree_sum_to(p->leaf, leaf_count, clipped(s, p->comm->rank, at), s->out + at);
-        goto done;
-    }
-    ec__tree_sum_to(p->leaf, leaf_count, s->piece, s->received);
+    ec__tree_sum_to(s->received, s->piece, s->total, mine, s->scatter ? s->out + at : s->received);
+    if (s->scatter) goto done;
     EC_MPI(MPI_Iallgather(s->received, (int)s->piece, MPI_FLOAT, s->sent, (int)s->piece, MPI_FLOAT, p->world, &request));
     EC_TRY(finish(p, &request, s->call));
     for (int32_t r = 0; r < size; r++) {
-        int64_t n = clipped(s, r, at);
+        int64_t n = piece_length(s, r, at);
         if (n > 0) memcpy(s->out + r * s->part + at, s->sent + r * s->piece, (size_t)n * sizeof *s->out);
     }
 done:
     return status;
 }
 
-static ec_status grow_leaf_table(ec_plain *p, int32_t leaf_count) {
-    if (p->leaf_room >= leaf_count) return EC_OK;
-    free(p->leaf);
-    p->leaf_room = 0;
-    p->leaf = malloc((size_t)leaf_count * sizeof *p->leaf);
-    if (!p->leaf) return EC_ERROR(EC_ERR_MEMORY, "no memory for the addresses of %d arrays", leaf_count);
-    p->leaf_room = leaf_count;
-    return EC_OK;
-}
-
-ec_status ec__plain_reduce(ec_plain *p, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+ec_status ec__plain_reduce(ec_plain *p, ec_comm_call call, const float *leaves, int32_t local_leaves, int64_t count,
+                           float *out) {
     ec_status status = EC_OK;
     const int32_t size = p->comm->size;
+    const bool fold = local_leaves > 1 && ec__tree_aligned(local_leaves * size, size);
+    const int32_t shown = fold ? 1 : local_leaves;
+    const size_t row = (size_t)shown * (size_t)size * sizeof(float); /* one element of every part */
     char *sent = NULL, *received = NULL;
     if (count == 0) return ec__plain_barrier(p, call);
-    if (local_leaves > 1 && ec__tree_aligned(local_leaves * size, size)) {
-        ec__tree_sum(leaves, local_leaves, count);
-        local_leaves = 1;
-    }
-    sum s = {.leaves = leaves, .local_leaves = local_leaves, .count = count, .part = (count + size - 1) / size, .out = out,
+    sum s = {.leaves = leaves, .local_leaves = local_leaves, .fold = fold, .shown = shown, .total = shown * size,
+             .count = count, .part = (count + size - 1) / size, .piece = (int64_t)(p->piece / row), .out = out,
              .scatter = call == EC_CALL_REDUCE_SCATTER_ORDERED, .call = call};
-    const size_t row = (size_t)local_leaves * (size_t)size * sizeof(float); /* bytes of one element of every part */
-    s.piece = (int64_t)(p->piece / row);
     if (s.piece < 1) s.piece = 1;
     if (s.piece > s.part) s.piece = s.part;
-    EC_TRY(grow_leaf_table(p, local_leaves * size));
     EC_TRY(make_room(p, SENT, row * (size_t)s.piece, &sent));
     EC_TRY(make_room(p, RECEIVED, row * (size_t)s.piece, &received));
     s.sent = (float *)(void *)sent;

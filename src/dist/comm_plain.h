@@ -15,8 +15,6 @@ typedef struct ec_plain {
     size_t piece;  /* largest message, in bytes */
     char *work[2]; /* work space; grown, never shrunk */
     size_t work_bytes[2];
-    const float **leaf; /* addresses of all leaves of a sum */
-    int32_t leaf_room;
 } ec_plain;
 
 enum { EC_PLAIN_PIECE = 64 << 20 };
@@ -29,7 +27,7 @@ ec_status ec__plain_all_gather_view(ec_plain *plain, const void *mine, const voi
 ec_status ec__plain_broadcast(ec_plain *plain, void *x, size_t bytes, int32_t root);
 ec_status ec__plain_barrier(ec_plain *plain, ec_comm_call call);
 ec_status ec__plain_all_reduce_fast(ec_plain *plain, float *x, int64_t count);
-ec_status ec__plain_reduce(ec_plain *plain, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count,
+ec_status ec__plain_reduce(ec_plain *plain, ec_comm_call call, const float *leaves, int32_t local_leaves, int64_t count,
                            float *out);
 
 #endif

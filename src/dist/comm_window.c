@@ -9,10 +9,10 @@
 #include "dist/mpi_error.h"
 #include "dist/tree.h"
 
-/* HALF_MIN: what a half holds when it is first made. PIECE: most bytes that a half grows to; longer messages are cut.
- * SPINS: some 20 microseconds. SMALL: sums over at most so many bytes are made by every rank for itself, which saves a
- * meeting. */
-enum { HALF_MIN = 1 << 20, PIECE = 32 << 20, SPINS = 4000, SMALL = 32 << 10 };
+/* PIECE: bytes a rank of a message that is copied or summed; longer ones are cut, so that both halves stay in the
+ * second-level cache (at 8 MB this is twice as fast as one piece). VIEW_MOST: largest half, for gathered views. SPINS:
+ * some 20 microseconds. SMALL: sums over at most so many bytes are made by every rank for itself, which saves a meeting. */
+enum { PIECE = 256 << 10, VIEW_MOST = 64 << 20, SPINS = 4000, SMALL = 32 << 10 };
 
 struct ec_window {
     ec_comm *comm;
@@ -20,12 +20,11 @@ struct ec_window {
     ec_meeting meeting;
     MPI_Win seats, memory; /* MPI_WIN_NULL before they exist */
     char *half[2];
-    size_t half_bytes, half_most;
+    size_t half_bytes; /* room in each half */
+    size_t piece;      /* bytes of a half that a piece may fill */
     int turn; /* half that the next piece goes into */
     void *view; /* for gathered views that do not fit into a half; grown, never shrunk */
     size_t view_bytes;
-    const float **leaf; /* addresses of all leaves of a sum */
-    int64_t leaf_room;
 };
 
 /* One piece of memory for all ranks, asked for by the first: MPI maps it into every process. */
@@ -62,7 +61,7 @@ ec_status ec__window_open(ec_comm *comm, MPI_Comm node, ec_window **out) {
     w->comm = comm;
     w->node = node;
     w->seats = w->memory = MPI_WIN_NULL;
-    w->half_most = PIECE;
+    w->piece = (size_t)comm->size * PIECE;
     /* A seat is aligned to more than MPI promises: one is asked for in excess. */
     EC_TRY(share(w, bytes + sizeof(ec_seat), &w->seats, &seats));
     uintptr_t address = (uintptr_t)seats;
@@ -83,20 +82,18 @@ void ec__window_close(ec_window *w) {
     if (!w) return;
     if (w->memory != MPI_WIN_NULL) MPI_Win_free(&w->memory);
     if (w->seats != MPI_WIN_NULL) MPI_Win_free(&w->seats);
-    free(w->leaf);
     free(w->view);
     free(w);
 }
 
-void ec__window_set_piece(ec_window *w, size_t bytes) { w->half_most = bytes; }
+void ec__window_set_piece(ec_window *w, size_t bytes) { w->piece = bytes; }
 
-/* Makes room for bytes in each half, as far as pieces go. All ranks meet before they grow: a rank that calls something
- * else would otherwise leave the others in MPI. */
+/* Makes room for bytes in each half. All ranks meet before they grow: a rank that calls something else would otherwise
+ * leave the others in MPI. */
 static ec_status make_room(ec_window *w, size_t bytes, const ec_ticket *ticket) {
     ec_status status = EC_OK;
-    size_t want = HALF_MIN;
+    size_t want = w->piece;
     void *base = NULL;
-    if (bytes > w->half_most) bytes = w->half_most;
     if (w->half_bytes > 0 && bytes <= w->half_bytes) return EC_OK;
     while (want < bytes) want *= 2;
     EC_TRY(ec__meet(&w->meeting, ticket));
@@ -119,16 +116,14 @@ static char *next_half(ec_window *w) {
     return w->half[w->turn];
 }
 
-static size_t room(const ec_window *w) { return w->half_bytes < w->half_most ? w->half_bytes : w->half_most; }
-
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static ec_status gather(ec_window *w, const char *mine, char *all, size_t bytes) {
     ec_status status = EC_OK;
     const int32_t rank = w->comm->rank, size = w->comm->size;
     const ec_ticket ticket = ticket_for(w, EC_CALL_ALL_GATHER, bytes, 0);
-    EC_TRY(make_room(w, bytes * (size_t)size, &ticket));
-    const size_t piece = room(w) / (size_t)size;
+    const size_t piece = w->piece / (size_t)size;
+    EC_TRY(make_room(w, w->piece, &ticket));
     for (size_t at = 0; at < bytes || at == 0; at += piece) {
         size_t n = smaller(piece, bytes - at);
         char *half = next_half(w);
@@ -152,8 +147,8 @@ ec_status ec__window_all_gather_view(ec_window *w, const void *mine, const void 
     ec_status status = EC_OK;
     const size_t total = bytes * (size_t)w->comm->size;
     const ec_ticket ticket = ticket_for(w, EC_CALL_ALL_GATHER, bytes, 0);
-    EC_TRY(make_room(w, total, &ticket));
-    if (total <= room(w)) {
+    if (total <= VIEW_MOST) {
+        EC_TRY(make_room(w, total, &ticket));
         char *half = next_half(w);
         memcpy(half + (size_t)w->comm->rank * bytes, mine, bytes);
         EC_TRY(ec__meet(&w->meeting, &ticket));
@@ -176,10 +171,9 @@ done:
 ec_status ec__window_broadcast(ec_window *w, void *x, size_t bytes, int32_t root) {
     ec_status status = EC_OK;
     const ec_ticket ticket = ticket_for(w, EC_CALL_BROADCAST, bytes, root);
-    EC_TRY(make_room(w, bytes, &ticket));
-    const size_t piece = room(w);
-    for (size_t at = 0; at < bytes || at == 0; at += piece) {
-        size_t n = smaller(piece, bytes - at);
+    EC_TRY(make_room(w, w->piece, &ticket));
+    for (size_t at = 0; at < bytes || at == 0; at += w->piece) {
+        size_t n = smaller(w->piece, bytes - at);
         char *half = next_half(w);
         if (w->comm->rank == root) memcpy(half, (char *)x + at, n);
         EC_TRY(ec__meet(&w->meeting, &ticket));
@@ -197,47 +191,44 @@ ec_status ec__window_barrier(ec_window *w, ec_comm_call call) {
 /* A sum under way. The count elements are cut into one part a rank, part r summed by rank r, and parts into pieces of
  * piece elements. A piece of all leaves lies in a half as [leaf][part][piece]. */
 typedef struct sum {
-    const float *leaves; /* (local_leaves, count) of this rank */
-    int32_t local_leaves, leaf_count;
+    const float *leaves;  /* (local_leaves, count) of this rank */
+    int32_t local_leaves;
+    bool fold;            /* this rank's leaves are a whole subtree: it shows the others their sum only, as one leaf */
+    int32_t shown, total; /* leaves that a rank and that all ranks show */
     int64_t count, part, piece;
     float *out;
     bool scatter; /* out gets this rank's part only */
 } sum;
 
-/* Elements of part r that piece number at / piece holds; parts at the end may be shorter. */
+/* Elements of part r in the piece that begins at at; parts at the end may be shorter. */
 static int64_t piece_length(const sum *s, int32_t r, int64_t at) {
-    int64_t left = s->count - r * s->part - at;
-    int64_t n = s->part - at < s->piece ? s->part - at : s->piece;
-    if (left < n) n = left;
-    return n > 0 ? n : 0;
+    int64_t n = s->part - at < s->piece ? s->part - at : s->piece, left = s->count - r * s->part - at;
+    return left < 0 ? 0 : left < n ? left : n;
 }
 
-static void write_leaves(const ec_window *w, const sum *s, int64_t at, float *half) {
-    const int32_t size = w->comm->size;
-    for (int32_t l = 0; l < s->local_leaves; l++) {
-        const float *from = s->leaves + l * s->count + at;
-        float *to = half + ((int64_t)w->comm->rank * s->local_leaves + l) * size * s->piece;
-        for (int32_t r = 0; r < size; r++) {
-            int64_t n = piece_length(s, r, at);
-            if (n > 0) memcpy(to + r * s->piece, from + r * s->part, (size_t)n * sizeof *to);
-        }
+static void show_leaves(const ec_window *w, const sum *s, int64_t at, float *half) {
+    const int64_t stride = w->comm->size * s->piece;
+    float *to = half + (int64_t)w->comm->rank * s->shown * stride;
+    for (int32_t r = 0; r < w->comm->size; r++) {
+        const float *from = s->leaves + r * s->part + at;
+        const int64_t n = piece_length(s, r, at);
+        if (s->fold) ec__tree_sum_to(from, s->count, s->local_leaves, n, to + r * s->piece);
+        else
+            for (int32_t l = 0; l < s->shown && n > 0; l++)
+                memcpy(to + l * stride + r * s->piece, from + l * s->count, (size_t)n * sizeof *to);
     }
 }
 
 static ec_status sum_piece(ec_window *w, const sum *s, int64_t at, const ec_ticket *ticket) {
     ec_status status = EC_OK;
     const int32_t rank = w->comm->rank, size = w->comm->size;
-    const int64_t mine = piece_length(s, rank, at);
     float *half = (float *)(void *)next_half(w);
-    write_leaves(w, s, at, half);
+    float *mine = half + rank * s->piece;
+    show_leaves(w, s, at, half);
     EC_TRY(ec__meet(&w->meeting, ticket));
-    for (int32_t l = 0; l < s->leaf_count; l++) w->leaf[l] = half + ((int64_t)l * size + rank) * s->piece;
-    if (s->scatter) {
-        ec__tree_sum_to(w->leaf, s->leaf_count, mine, s->out + at);
-        goto done;
-    }
     /* Only this rank reads its part of the leaves, so the sums may take the place of the first of them. */
-    ec__tree_sum_to(w->leaf, s->leaf_count, mine, half + rank * s->piece);
+    ec__tree_sum_to(mine, size * s->piece, s->total, piece_length(s, rank, at), s->scatter ? s->out + at : mine);
+    if (s->scatter) goto done;
     EC_TRY(ec__meet(&w->meeting, ticket));
     for (int32_t r = 0; r < size; r++) {
         int64_t n = piece_length(s, r, at);
@@ -251,44 +242,32 @@ done:
 static ec_status sum_small(ec_window *w, const sum *s, const ec_ticket *ticket) {
     ec_status status = EC_OK;
     float *half = (float *)(void *)next_half(w);
-    const int64_t mine = s->local_leaves * s->count;
-    if (mine > 0) memcpy(half + w->comm->rank * mine, s->leaves, (size_t)mine * sizeof *half);
+    const int64_t shown = s->shown * s->count;
+    float *mine = half + w->comm->rank * shown;
+    if (s->fold) ec__tree_sum_to(s->leaves, s->count, s->local_leaves, s->count, mine);
+    else if (shown > 0) memcpy(mine, s->leaves, (size_t)shown * sizeof *half);
     EC_TRY(ec__meet(&w->meeting, ticket));
-    for (int32_t l = 0; l < s->leaf_count; l++) w->leaf[l] = half + l * s->count;
-    ec__tree_sum_to(w->leaf, s->leaf_count, s->count, s->out);
+    ec__tree_sum_to(half, s->count, s->total, s->count, s->out);
 done:
     return status;
 }
 
-static ec_status grow_leaf_table(ec_window *w, int32_t leaf_count) {
-    if (w->leaf_room >= leaf_count) return EC_OK;
-    free(w->leaf);
-    w->leaf_room = 0;
-    w->leaf = malloc((size_t)leaf_count * sizeof *w->leaf);
-    if (!w->leaf) return EC_ERROR(EC_ERR_MEMORY, "no memory for the addresses of %d arrays", leaf_count);
-    w->leaf_room = leaf_count;
-    return EC_OK;
-}
-
-ec_status ec__window_reduce(ec_window *w, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count,
+ec_status ec__window_reduce(ec_window *w, ec_comm_call call, const float *leaves, int32_t local_leaves, int64_t count,
                             float *out) {
     ec_status status = EC_OK;
     const int32_t size = w->comm->size;
+    const bool fold = local_leaves > 1 && ec__tree_aligned(local_leaves * size, size);
+    const int32_t shown = fold ? 1 : local_leaves;
+    const size_t row = (size_t)shown * (size_t)size * (size_t)size * sizeof(float); /* one element of every part */
     const ec_ticket ticket = ticket_for(w, call, (size_t)count * (size_t)local_leaves * sizeof(float), 0);
-    /* Where this rank's leaves are a whole subtree, their sum is all that the others need. */
-    if (local_leaves > 1 && ec__tree_aligned(local_leaves * size, size)) {
-        ec__tree_sum(leaves, local_leaves, count);
-        local_leaves = 1;
-    }
-    sum s = {.leaves = leaves, .local_leaves = local_leaves, .leaf_count = local_leaves * size, .count = count,
-             .part = (count + size - 1) / size, .out = out, .scatter = call == EC_CALL_REDUCE_SCATTER_ORDERED};
-    const size_t row = (size_t)s.leaf_count * (size_t)size * sizeof(float); /* bytes of one element of every part */
-    if (w->half_most < row) w->half_most = row;
-    EC_TRY(grow_leaf_table(w, s.leaf_count));
-    EC_TRY(make_room(w, row * (size_t)s.part, &ticket));
-    if (!s.scatter && (size_t)s.leaf_count * (size_t)count * sizeof(float) <= smaller(SMALL, room(w)))
+    sum s = {.leaves = leaves, .local_leaves = local_leaves, .fold = fold, .shown = shown, .total = shown * size,
+             .count = count, .part = (count + size - 1) / size, .out = out,
+             .scatter = call == EC_CALL_REDUCE_SCATTER_ORDERED};
+    if (w->piece < row) w->piece = row;
+    EC_TRY(make_room(w, w->piece, &ticket));
+    if (!s.scatter && (size_t)s.total * (size_t)count * sizeof(float) <= smaller(SMALL, w->piece))
         return sum_small(w, &s, &ticket);
-    s.piece = (int64_t)(room(w) / row);
+    s.piece = (int64_t)(w->piece / row);
     if (s.piece > s.part) s.piece = s.part;
     for (int64_t at = 0; at < s.part; at += s.piece) EC_TRY(sum_piece(w, &s, at, &ticket));
     if (s.part == 0) EC_TRY(ec__meet(&w->meeting, &ticket));

@@ -27,25 +27,25 @@ void ec__tree_sum_of(float *const leaf[], int32_t leaf_count, int64_t count) {
     add(leaf[0], leaf[left], count);
 }
 
-static void sum_block(const float *const leaf[], int32_t leaf_count, int64_t at, int64_t count, float *restrict out) {
-    float right[BLOCK];
+static void sum_block(const float *leaves, int64_t stride, int32_t leaf_count, int64_t count, float *restrict out) {
+    float sum[BLOCK];
     int32_t left = leaf_count / 2;
+    const float *right = leaves + left * stride;
     if (leaf_count == 1) {
-        if (out != leaf[0] + at) memcpy(out, leaf[0] + at, (size_t)count * sizeof *out);
+        if (out != leaves) memcpy(out, leaves, (size_t)count * sizeof *out);
         return;
     }
-    sum_block(leaf, left, at, count, out);
-    if (leaf_count - left == 1) {
-        add(out, leaf[left] + at, count);
-        return;
+    sum_block(leaves, stride, left, count, out);
+    if (leaf_count - left > 1) {
+        sum_block(right, stride, leaf_count - left, count, sum);
+        right = sum;
     }
-    sum_block(leaf + left, leaf_count - left, at, count, right);
     add(out, right, count);
 }
 
-void ec__tree_sum_to(const float *const leaf[], int32_t leaf_count, int64_t count, float *out) {
+void ec__tree_sum_to(const float *leaves, int64_t stride, int32_t leaf_count, int64_t count, float *out) {
     for (int64_t at = 0; at < count; at += BLOCK)
-        sum_block(leaf, leaf_count, at, count - at < BLOCK ? count - at : BLOCK, out + at);
+        sum_block(leaves + at, stride, leaf_count, count - at < BLOCK ? count - at : BLOCK, out + at);
 }
 
 bool ec__tree_aligned(int32_t leaf_count, int32_t parts) {

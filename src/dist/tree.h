@@ -15,8 +15,9 @@ void ec__tree_sum(float *leaves, int32_t leaf_count, int64_t count);
 /* The same over arrays that lie apart; the result is in leaf[0]. */
 void ec__tree_sum_of(float *const leaf[], int32_t leaf_count, int64_t count);
 
-/* The same, reading the leaves and writing to out (count), which may be leaf[0] but overlaps no other. */
-void ec__tree_sum_to(const float *const leaf[], int32_t leaf_count, int64_t count, float *out);
+/* The same, reading the leaves once: leaf l begins at leaves + l * stride. out (count) may be the first leaf but overlaps
+ * no other. */
+void ec__tree_sum_to(const float *leaves, int64_t stride, int32_t leaf_count, int64_t count, float *out);
 
 /* Is cutting all leaves into parts equal runs the same as cutting the tree at one level? */
 bool ec__tree_aligned(int32_t leaf_count, int32_t parts);
