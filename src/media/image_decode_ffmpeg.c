@@ -60,7 +60,8 @@ static ec_status open_codec(ec_image_format format, const uint8_t *bytes, const 
     if (!context) EC_FAIL(EC_ERR_MEMORY, "%s: no memory for a decoder", name);
     context->thread_count = 1; /* files, not parts of files, are spread over threads */
     context->max_pixels = EC_IMAGE_PIXELS_MAX;
-    context->err_recognition = AV_EF_CRCCHECK | AV_EF_EXPLODE;
+    context->err_recognition = AV_EF_CRCCHECK;
+    if (format != EC_FORMAT_TIFF) context->err_recognition |= AV_EF_EXPLODE; /* there, an unknown tag would explode */
     int code = avcodec_open2(context, codec, NULL);
     if (code < 0) {
         status = raise(code, name, format, "cannot open a decoder for the");
@@ -167,6 +168,28 @@ static void copy_rows(const AVFrame *frame, ec_image *image) {
     image->palette_count = 256;
 }
 
+/* The bytes of most BMP files with 32 bits a pixel that FFmpeg takes for alpha are padding: only files with bit masks
+ * (a compression field that is not 0) have alpha. */
+static bool alpha_is_padding(ec_image_format format, const uint8_t *bytes, size_t count) {
+    static const uint8_t zero[4];
+    return format == EC_FORMAT_BMP && count >= 34 && memcmp(bytes + 30, zero, 4) == 0;
+}
+
+/* As in Pillow, a BMP or GIF file whose palette is the ramp of the grays is a gray picture, not one of a palette. For GIF
+ * the palette is read here: FFmpeg gives the picture in full colour, R = G = B. */
+static bool is_gray(ec_image_format format, const uint8_t *bytes, size_t count, const ec_image *image) {
+    const uint8_t *palette = image->palette[0];
+    size_t n = (size_t)image->palette_count;
+    if (format == EC_FORMAT_GIF) {
+        n = count > 13 && (bytes[10] & 0x80) ? (size_t)2 << (bytes[10] & 7) : 0;
+        if (n == 0 || count < 13 + 3 * n) return false;
+        palette = bytes + 13;
+    } else if (format != EC_FORMAT_BMP || n == 0) return false;
+    for (size_t i = 0; i < 3 * n; i++)
+        if (palette[i] != i / 3) return false;
+    return true;
+}
+
 /* FFmpeg gives a GIF picture in full colour, but it is one of a palette: Pillow resizes it as such. Colours get numbers in
  * the order in which they appear; transparency is dropped. False where there are more than 256. */
 static bool restore_palette(ec_image *image) {
@@ -187,6 +210,14 @@ static bool restore_palette(ec_image *image) {
     return true;
 }
 
+/* From a palette of grays to the grays themselves. */
+static void to_gray(ec_image *image) {
+    size_t pixels = (size_t)image->width * (size_t)image->height;
+    for (size_t i = 0; i < pixels; i++) image->pixels[i] = image->palette[image->pixels[i]][0];
+    image->mode = EC_IMAGE_GRAY;
+    image->palette_count = 0;
+}
+
 ec_status ec__image_decode_other(ec_image_format format, const uint8_t *bytes, size_t count, const char *name,
                                  ec_image **out) {
     ec_status status = EC_OK;
@@ -197,14 +228,17 @@ ec_status ec__image_decode_other(ec_image_format format, const uint8_t *bytes, s
     if (!frame || !converted) EC_FAIL(EC_ERR_MEMORY, "%s: no memory for a frame", name);
     EC_TRY(first_frame(format, bytes, count, name, frame));
     ec_image_mode mode = choose_mode(frame->format, &layout);
+    if (mode == EC_IMAGE_RGBA && alpha_is_padding(format, bytes, count)) mode = EC_IMAGE_RGB, layout = AV_PIX_FMT_RGB24;
     EC_TRY(ec__image_new(mode, frame->width, frame->height, name, &image));
     if (layout != frame->format) {
         EC_TRY(convert(frame, layout, name, converted));
         result = converted;
     }
     copy_rows(result, image);
+    bool gray = is_gray(format, bytes, count, image);
     if (format == EC_FORMAT_GIF && mode == EC_IMAGE_RGBA && !restore_palette(image))
         EC_FAIL(EC_ERR_DATA, "%s: a GIF picture of more than 256 colours", name);
+    if (gray) to_gray(image);
     *out = image;
     image = NULL;
 done:
