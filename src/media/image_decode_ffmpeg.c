@@ -4,10 +4,11 @@
 #include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
-#include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "media/avlog_ffmpeg.h"
 #include "media/image_decode.h"
 
 static const enum AVCodecID codecs[] = {
@@ -27,15 +28,10 @@ static const enum AVCodecID codecs[] = {
     [EC_FORMAT_WEBP] = AV_CODEC_ID_WEBP,
 };
 
-/* FFmpeg prints to stderr unless told otherwise, and only for the whole process; it returns its errors anyway. */
-static void silence(void) { av_log_set_level(AV_LOG_QUIET); }
-static pthread_once_t silenced = PTHREAD_ONCE_INIT;
-
-static ec_status raise(int code, const char *name, ec_image_format format, const char *doing) {
-    char text[AV_ERROR_MAX_STRING_SIZE] = "";
-    av_strerror(code, text, sizeof text);
-    return EC_ERROR(code == AVERROR(ENOMEM) ? EC_ERR_MEMORY : EC_ERR_DATA, "%s: %s %s file: %s", name, doing,
-                    ec__image_format_name(format), text);
+static ec_status raise(int code, const char *name, ec_image_format format, const char *what) {
+    char text[64];
+    snprintf(text, sizeof text, "%s %s file", what, ec__image_format_name(format));
+    return ec__av_error(code, name, text);
 }
 
 /* The three PNM families have each a decoder of its own. */
@@ -64,7 +60,7 @@ static ec_status open_codec(ec_image_format format, const uint8_t *bytes, const 
     if (format != EC_FORMAT_TIFF) context->err_recognition |= AV_EF_EXPLODE; /* there, an unknown tag would explode */
     int code = avcodec_open2(context, codec, NULL);
     if (code < 0) {
-        status = raise(code, name, format, "cannot open a decoder for the");
+        status = raise(code, name, format, "no decoder for this");
         goto done;
     }
     *out = context;
@@ -223,7 +219,7 @@ ec_status ec__image_decode_other(ec_image_format format, const uint8_t *bytes, s
     ec_status status = EC_OK;
     ec_image *image = NULL;
     enum AVPixelFormat layout;
-    pthread_once(&silenced, silence);
+    ec__av_begin();
     AVFrame *frame = av_frame_alloc(), *converted = av_frame_alloc(), *result = frame;
     if (!frame || !converted) EC_FAIL(EC_ERR_MEMORY, "%s: no memory for a frame", name);
     EC_TRY(first_frame(format, bytes, count, name, frame));
