@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "report/metrics.h"
 
 #include <errno.h>
