@@ -43,25 +43,29 @@ static ec_status check_required(const ec_config *config) {
     return EC_OK;
 }
 
+/* What a batch is cut into whole pieces of: shards, or rows where every rank cuts as it likes. */
+static int64_t pieces_of_batch(const ec_config *config) {
+    return config->distributed.reduction == EC_CONFIG_FAST ? config->training.batch_size : config->distributed.shards;
+}
+
 static ec_status check_batch(const ec_config *config) {
     int64_t batch = config->training.batch_size, shards = config->distributed.shards, below = batch / shards * shards;
-    int64_t pieces = config->training.accumulate;
-    char nearest[64];
-    if (below > 0) snprintf(nearest, sizeof nearest, "%" PRId64 " or %" PRId64, below, below + shards);
-    else snprintf(nearest, sizeof nearest, "%" PRId64, shards);
-    if (batch % shards != 0)
+    int64_t groups = config->training.accumulate;
+    char below_or[32] = "";
+    if (below > 0) snprintf(below_or, sizeof below_or, "%" PRId64 " or ", below);
+    if (config->distributed.reduction == EC_CONFIG_REPRODUCIBLE && batch % shards != 0)
         return at_keys(config,
                        EC_ERROR(EC_ERR_CONFIG,
-                                "training.batch_size = %" PRId64 " must be a multiple of "
-                                "distributed.shards = %" PRId64 "; the nearest is %s",
-                                batch, shards, nearest),
+                                "training.batch_size = %" PRId64 " must be a multiple of distributed.shards = %" PRId64
+                                ", as %s%" PRId64 " would be",
+                                batch, shards, below_or, below + shards),
                        "training.batch_size", "distributed.shards");
-    if (shards % pieces != 0)
+    if (groups > pieces_of_batch(config))
         return at_keys(config,
                        EC_ERROR(EC_ERR_CONFIG,
-                                "training.accumulate = %" PRId64 " must divide distributed.shards = %" PRId64
-                                ": a piece is a number of whole shards",
-                                pieces, shards),
+                                "training.accumulate = %" PRId64 " is more than the %" PRId64
+                                " pieces that the batch can be cut into",
+                                groups, pieces_of_batch(config)),
                        "training.accumulate", "distributed.shards");
     return EC_OK;
 }
@@ -133,18 +137,25 @@ ec_status ec__config_finish(ec_config *config) {
     return EC_OK;
 }
 
+static bool can_share(const ec_config *config, int64_t ranks) {
+    int64_t pieces = pieces_of_batch(config);
+    return ranks >= 1 && pieces % ranks == 0 && pieces / ranks >= config->training.accumulate;
+}
+
 ec_status ec__config_check_ranks(const ec_config *config, int32_t ranks) {
-    int64_t shards = config->distributed.shards, pieces = config->training.accumulate;
+    bool fast = config->distributed.reduction == EC_CONFIG_FAST;
+    const char *key = fast ? "training.batch_size" : "distributed.shards";
     char legal[512] = "";
-    if (ranks >= 1 && shards % ranks == 0 && shards / ranks % pieces == 0) return EC_OK;
     size_t used = 0;
-    for (int64_t n = 1; n <= shards && used + 24 < sizeof legal; n++)
-        if (shards % n == 0 && shards / n % pieces == 0)
+    if (can_share(config, ranks)) return EC_OK;
+    for (int64_t n = 1; n <= pieces_of_batch(config) && used + 24 < sizeof legal; n++)
+        if (can_share(config, n))
             used += (size_t)snprintf(legal + used, sizeof legal - used, "%s%" PRId64, used ? ", " : "", n);
     EC_ERROR(EC_ERR_CONFIG,
-             "%" PRId32 " ranks cannot share distributed.shards = %" PRId64 "%s evenly; legal numbers of ranks: %s",
-             ranks, shards, pieces > 1 ? " in the pieces of training.accumulate" : "", legal);
-    return ec__place_prefix(config, ec__key_find("distributed.shards"));
+             "%" PRId32 " ranks cannot share %s = %" PRId64 " evenly with training.accumulate = %" PRId64
+             "; legal numbers of ranks: %s",
+             ranks, key, pieces_of_batch(config), config->training.accumulate, legal);
+    return ec__place_prefix(config, ec__key_find(key));
 }
 
 ec_status ec__config_require(const ec_config *config, const char *name, const char *purpose) {

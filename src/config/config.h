@@ -33,6 +33,12 @@ typedef enum ec_config_crop {
     EC_CONFIG_CROP_RANDOM,
     EC_CONFIG_CROP_ALL, /* every whole clip, features pooled */
 } ec_config_crop;
+typedef enum ec_config_short {
+    EC_CONFIG_SHORT_ERROR,
+    EC_CONFIG_SHORT_ZERO,
+    EC_CONFIG_SHORT_REPEAT,
+    EC_CONFIG_SHORT_REPEAT_PAD, /* whole repetitions, then zeros */
+} ec_config_short;
 typedef enum ec_config_image_encoder { EC_CONFIG_CLIP_VIT } ec_config_image_encoder;
 typedef enum ec_config_audio_encoder { EC_CONFIG_SHORTCHUNK } ec_config_audio_encoder;
 typedef enum ec_config_precision { EC_CONFIG_PRECISION_FLOAT32, EC_CONFIG_PRECISION_BF16 } ec_config_precision;
@@ -64,8 +70,10 @@ typedef struct ec_config_image_augment {
 } ec_config_image_augment;
 
 typedef struct ec_config_audio_augment {
-    ec_config_crop crop;  /* which part of a recording that is longer than a clip */
-    int64_t views; /* >= 1: clips of a recording; more than 1 only with crop random */
+    ec_config_crop crop;         /* which part of a recording that is longer than a clip */
+    ec_config_short short_clips; /* what becomes of one that is shorter */
+    double overlap;              /* crop all: part of a clip that the next one shares, in [0, 1) */
+    int64_t views;               /* >= 1: clips of a recording; more than 1 only with crop random */
 } ec_config_audio_augment;
 
 typedef struct ec_config_image_backbone {
@@ -101,7 +109,7 @@ typedef struct ec_config_loss_weights {
 typedef struct ec_config_training {
     double loss_temperature; /* > 0 */
     ec_config_loss_weights loss_weights;
-    int64_t batch_size;      /* G, over all ranks and accumulation pieces; a multiple of distributed.shards */
+    int64_t batch_size;      /* G, over all ranks and accumulation pieces; see distributed.shards */
     int64_t max_epochs;      /* used where max_steps is 0 */
     int64_t max_steps;       /* 0: max_epochs * steps per epoch */
     int64_t steps_per_epoch; /* 0: one pass over the smaller modality */
@@ -112,7 +120,7 @@ typedef struct ec_config_training {
     ec_config_schedule schedule;
     int64_t warmup_steps;
     double final_fraction; /* cosine: the last learning rate as a fraction of the first, in [0, 1] */
-    int64_t accumulate; /* pieces of a batch that a rank encodes one after the other; divides the shards of a rank */
+    int64_t accumulate; /* groups of a rank's part of the batch that share memory; see ec__config_check_ranks */
     ec_config_sampling sampling;
     char *indices; /* HDF5 file of the rows of every batch, in place of sampling; or NULL */
     int64_t seed;
@@ -128,7 +136,7 @@ typedef struct ec_config_logging {
 
 typedef struct ec_config_distributed {
     ec_config_reduction reduction;
-    int64_t shards; /* V */
+    int64_t shards;    /* V; reproducible: training.batch_size is a multiple of it; fast: not used */
     ec_config_device device;
     int64_t threads;   /* of a rank; 0: all that it may use, shared between the ranks of a host */
     double deadline_s; /* seconds without an answer after which a collective fails */
@@ -175,8 +183,8 @@ void ec__config_free(ec_config *config); /* accepts NULL */
 /* The whole resolved configuration as YAML, owned by the caller (free); parsing it gives an equal configuration. */
 ec_status ec__config_print(const ec_config *config, char **out);
 
-/* Can this many ranks run it? EC_ERR_CONFIG lists the legal numbers: those that divide distributed.shards and leave
- * each rank a number of shards that training.accumulate divides. */
+/* Can this many ranks run it? EC_ERR_CONFIG lists the legal numbers: those that divide distributed.shards (with
+ * reduction fast: training.batch_size) and leave each rank at least training.accumulate of them. */
 ec_status ec__config_check_ranks(const ec_config *config, int32_t ranks);
 
 /* SHA-256 of what a training run computes: the resolved text without paths, logging, checkpoint, and the keys that

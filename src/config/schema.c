@@ -44,6 +44,9 @@ const ec__key ec__schema[] = {
 
     CHOICE(audio_augment.crop, "center", NAMES("first", "center", "random", "all"), DYNAMICS,
            "which clip of a longer recording; `all`: every whole clip, features pooled"),
+    CHOICE(audio_augment.short_clips, "error", NAMES("error", "zero", "repeat", "repeat_pad"), DYNAMICS,
+         "a recording shorter than a clip: refused, filled with zeros, repeated, or repeated whole and then zeros"),
+    BELOW(audio_augment.overlap, "0", 0, 1, DYNAMICS, "crop `all`: share of a clip that the next one starts with"),
     INT(audio_augment.views, "1", 1, 64, DYNAMICS,
          "stored clips of a recording; training draws one of them; above 1 only with crop `random`"),
 
@@ -70,7 +73,7 @@ const ec__key ec__schema[] = {
     INT(audio_backbone.sample_rate, "16000", 8000, 192000, DYNAMICS,
          "samples a second that recordings are converted to"),
     INT(audio_backbone.clip_length, "59049", 1024, 9600000, DYNAMICS, "samples of a clip (59049: 3.69 s at 16 kHz)"),
-    CHOICE(audio_backbone.pooling, "max", NAMES("max", "average"), DYNAMICS,
+    CHOICE(audio_backbone.pooling, "average", NAMES("max", "average"), DYNAMICS,
          "how features of several clips become one (crop `all`)"),
 
     BOOL(full_model.multi_task, "false", DYNAMICS,
@@ -88,7 +91,7 @@ const ec__key ec__schema[] = {
     REAL(training.loss_weights.image2audio, "0.25", 0, 1e6, DYNAMICS, "weight of the loss from pictures to recordings"),
     REAL(training.loss_weights.audio2image, "0.25", 0, 1e6, DYNAMICS, "weight of the loss from recordings to pictures"),
     INT(training.batch_size, "64", 2, MOST_ROWS, DYNAMICS,
-         "rows of the global batch, per modality, over all ranks; a multiple of distributed.shards"),
+         "rows of the global batch, per modality, over all ranks; see distributed.shards"),
     INT(training.max_epochs, "30", 0, MOST_STEPS, LENGTH, "epochs to train, where max_steps is 0"),
     INT(training.max_steps, "0", 0, MOST_STEPS, LENGTH, "steps to train; 0: max_epochs decides"),
     INT(training.steps_per_epoch, "100", 0, MOST_STEPS, DYNAMICS,
@@ -120,11 +123,11 @@ const ec__key ec__schema[] = {
     CHOICE(distributed.reduction, "reproducible", NAMES("reproducible", "fast"), DYNAMICS,
            "sums over ranks in a fixed order (bits do not depend on the number of ranks), or as the library likes"),
     INT(distributed.shards, "8", 1, 4096, DYNAMICS,
-         "virtual shards that the batch is cut into; the number of ranks divides it"),
+         "virtual shards of the batch: divides batch_size, and the number of ranks divides it; not used with `fast`"),
     CHOICE(distributed.device, "auto", NAMES("auto", "cpu", "cuda"), FREE, "where the arithmetic is done"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
-    ABOVE(distributed.deadline_s, "300", 0, 86400, FREE, "seconds after which an exchange without an answer fails"),
+    ABOVE(distributed.deadline_s, "600", 0, 86400, FREE, "seconds after which an exchange without an answer fails"),
 
     PATH(checkpoint.folder, "null", FREE, "folder of the checkpoints; null: `checkpoints` inside logging.folder"),
     INT(checkpoint.every_steps, "0", 0, MOST_STEPS, FREE, "steps between checkpoints; 0: not by steps"),
