@@ -9,6 +9,7 @@
 #ifndef EC_TRAIN_OPTIMIZER_H
 #define EC_TRAIN_OPTIMIZER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "compute/backend.h"
@@ -40,7 +41,8 @@ typedef struct ec_optimizer {
     ec_optimizer_config config;
     int64_t count;                /* elements of the flat arrays */
     float *exp_avg, *exp_avg_sq;  /* (count), back end memory, owned; 0 at first */
-    double *partial;              /* partial sums of squares; back end memory, owned */
+    double *partial;              /* sums of squares of chunks of the gradient; back end memory, owned */
+    double *host_partial;         /* the same in host memory, owned */
 } ec_optimizer;
 
 /* EC_ERR_CONFIG for values out of range. Not collective. */

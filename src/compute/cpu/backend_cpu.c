@@ -96,6 +96,8 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
         .dense = &ec__cpu_dense_ops,
         .supcon = &ec__cpu_supcon_ops,
         .encoder = &ec__cpu_encoder_ops,
+        .head = &ec__cpu_head_ops,
+        .optim = &ec__cpu_optim_ops,
         .main_stream = cpu_main_stream,
         .for_each = cpu_for_each,
         .stream_index = cpu_stream_index,

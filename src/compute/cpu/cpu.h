@@ -22,6 +22,8 @@ static inline ec_cpu_backend *ec__cpu(ec_backend *be) { return (ec_cpu_backend *
 extern const ec_memory_ops ec__cpu_memory_ops;
 extern const ec_dense_ops ec__cpu_dense_ops;
 extern const ec_supcon_ops ec__cpu_supcon_ops;
+extern const ec_head_ops ec__cpu_head_ops;
+extern const ec_optim_ops ec__cpu_optim_ops;
 
 ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out);
 

@@ -1,0 +1,116 @@
+/* Inside of a training pass: memory, and the cut into shards, groups, stages and exchange slots.
+ *
+ * Stages. With L levels of projectors, forward has stages 0 .. L and backward has stages 0 .. L; between two stages lies a
+ * sum over the global batch:
+ *
+ *     forward s:  (s > 0) level s-1: BatchNorm, ReLU, dropout, second Linear, L2 norm if last
+ *                 (s < L) level s: first Linear and a leaf of BatchNorm statistics             -> combined, all ranks
+ *     backward s: (s > 0) level L-s: BatchNorm backward; gradient of the level's input where that is another projector
+ *                 (s < L) level L-1-s: L2 backward if last, second Linear, dropout, ReLU backward and a leaf of sums
+ *                                                                                              -> combined, all ranks
+ *
+ * A stage of a shard needs nothing but earlier stages of the same shard and combined sums. With accumulate > 1 a stage is
+ * therefore run group by group, each time from forward stage 0 on: memory for one group is enough, bits are the same.
+ *
+ * Leaves. A leaf is one shard's part of a sum. Where the tree of dist/tree.h, cut at the ranks, is a tree over this rank's
+ * leaves and one over ranks (compact), the former is done here and one slot a rank is exchanged; else every leaf is. */
+#ifndef EC_NN_HEADS_PASS_H
+#define EC_NN_HEADS_PASS_H
+
+#include "compute/ops_head.h"
+#include "core/arena.h"
+#include "nn/heads_internal.h"
+#include "nn/heads_train.h"
+
+enum {
+    EC_HEADS_ROW_BLOCK = 128, /* rows that a stage takes through all its operations while they are in the cache */
+    EC_HEADS_MAX_LEVELS = 2,
+};
+
+/* What one projector holds. "group" rows are those of the current group of shards. */
+typedef struct ec_layer {
+    float *h;        /* (group, hidden): input of BatchNorm */
+    float *a;        /* (group, hidden): after dropout */
+    float *d;        /* (group, hidden): gradient of a, then of h */
+    float *y;        /* last: (B, out) embeddings; else (group, out) */
+    float *dy;       /* (group, out): gradient of the second Linear's output */
+    float *inv_norm; /* (B), last */
+    float *grad_z;   /* (B, out), last */
+    float *mean, *inv_std; /* (hidden), of the global batch */
+    int64_t stat_at; /* offset in a leaf of statistics: mean, m2 (hidden each) */
+    int64_t sum_at;  /* offset in a leaf of sums: sum_d, sum_dx (hidden each), then sum_dy (out) if last */
+} ec_layer;
+
+/* Leaves of one kind of sum at one level, and their exchange. */
+typedef struct ec_leaves {
+    int64_t width;   /* floats of a leaf */
+    float *local;    /* (local shards, width) */
+    float *exchange; /* (slots of all ranks, width); after combining, slot 0 is the sum */
+} ec_leaves;
+
+/* One piece of the gradient of a weight matrix: rows [first, first + rows) of it as stored ([in,out]). */
+typedef struct ec_grad_item {
+    int32_t projector;
+    bool second; /* weight4, else weight0 */
+    int32_t first, rows;
+} ec_grad_item;
+
+struct ec_heads_pass {
+    ec_heads *heads;
+    ec_backend *be;
+    ec_comm *comm;
+    ec_heads_plan plan;
+
+    int32_t rows;          /* B */
+    int64_t first_row;     /* global number of this rank's row 0 */
+    int32_t shards;        /* of this rank */
+    int32_t *bound;        /* (shards + 1): shard s is rows bound[s] .. bound[s+1] of this rank */
+    int32_t groups;
+    int32_t group_rows;    /* of the largest group */
+    bool compact;          /* one exchange slot a rank */
+    int32_t slots;         /* exchange slots of all ranks */
+    int64_t *slot_rows;    /* (slots) */
+    int64_t *shard_rows;   /* (shards) */
+
+    ec_layer layer[EC_PROJECTORS];
+    ec_leaves stats[EC_HEADS_MAX_LEVELS], sums[EC_HEADS_MAX_LEVELS];
+    float *scale[EC_MODALITIES]; /* (group): 1 / length of an input row; NULL where inputs are not normalised */
+
+    /* Weight gradients: leaf[i] is a whole flat array of parameters. */
+    float **leaf;
+    int32_t leaves;
+    bool direct;           /* sums are made in the caller's array, leaf[0] */
+    ec_grad_item *item;
+    int32_t items;
+
+    void *activations, *leaf_memory;
+    size_t activation_bytes, leaf_bytes;
+
+    /* Of the step under way. */
+    ec_dropout dropout[EC_PROJECTORS];
+    const float *x[EC_MODALITIES];
+};
+
+/* First shard of a group; that of group number `groups` is the number of shards. */
+static inline int32_t ec__pass_group_begin(const ec_heads_pass *pass, int32_t group) {
+    return (int32_t)((int64_t)pass->shards * group / pass->groups);
+}
+
+/* Row block [row, row + rows) of this rank, which is in shard `shard`; at = its place in group buffers. */
+typedef struct ec_rows {
+    int32_t row, rows, at, shard;
+    int32_t before; /* rows of the shard in front of it */
+} ec_rows;
+
+ec_status ec__heads_forward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r);
+ec_status ec__heads_backward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r);
+
+/* Runs forward stages .. up to (forward, backward) for one group: everything from the start where activations are shared
+ * among groups, only the last stage else. backward < 0: a forward stage; else forward is the number of levels. */
+ec_status ec__heads_run_group(ec_heads_pass *pass, int32_t group, int32_t forward, int32_t backward);
+
+/* Weight gradients of one group into the leaves; and, collective, their sum over all ranks into grad. */
+ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group);
+ec_status ec__heads_reduce_gradients(ec_heads_pass *pass, float *grad);
+
+#endif

@@ -1,0 +1,108 @@
+#include "train/step.h"
+
+#include <stdlib.h>
+
+/* Directions that loss `e` computes: all in single-task heads, intra- or cross-modal ones in multi-task heads. */
+static bool belongs(const ec_heads_config *heads, ec_embedding e, ec_direction d) {
+    bool intra = d == EC_IMAGE_TO_IMAGE || d == EC_MUSIC_TO_MUSIC;
+    return !heads->multi_task || intra == (e == EC_INTRA);
+}
+
+static ec_status make_loss(ec_trainer_core *core, ec_embedding e) {
+    const ec_train_config *c = &core->config;
+    ec_supcon_config config = {.global_rows = c->plan.global_rows, .dim = core->heads->config.output_dim,
+                               .temperature = c->temperature};
+    bool used = false;
+    for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
+        if (!belongs(&core->heads->config, e, d)) continue;
+        config.weight[d] = c->weight[d];
+        used = used || c->weight[d] > 0;
+    }
+    return used ? ec__supcon_new(core->heads->be, core->comm, &config, &core->loss[e]) : EC_OK;
+}
+
+static ec_status check_weights(const float weight[EC_DIRECTIONS]) {
+    float sum = 0;
+    for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
+        if (!(weight[d] >= 0.f)) return EC_ERROR(EC_ERR_CONFIG, "weight %g of a loss, expected >= 0", weight[d]);
+        sum += weight[d];
+    }
+    return sum > 0.f ? EC_OK : EC_ERROR(EC_ERR_CONFIG, "the weights of all losses are 0: nothing to train for");
+}
+
+ec_status ec__trainer_core_new(ec_heads *heads, ec_comm *comm, const ec_train_config *config, ec_trainer_core **out) {
+    ec_status status = EC_OK;
+    ec_backend *be = heads->be;
+    size_t bytes = (size_t)heads->params.total * sizeof(float);
+    ec_trainer_core *core = NULL;
+    EC_TRY(check_weights(config->weight));
+    core = calloc(1, sizeof *core);
+    if (!core) EC_FAIL(EC_ERR_MEMORY, "no memory for training");
+    core->heads = heads;
+    core->comm = comm;
+    core->config = *config;
+    EC_TRY(ec__optimizer_new(be, &config->optimizer, heads->params.total, &core->optimizer));
+    EC_TRY(ec__heads_pass_new(heads, comm, &config->plan, &core->pass));
+    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&heads->config); e++) EC_TRY(make_loss(core, e));
+    EC_TRY(be->memory->alloc(be, bytes, (void **)&core->grad));
+    EC_TRY(be->memory->zero(be, be->main_stream(be), core->grad, bytes));
+    EC_TRY(be->synchronize(be));
+    *out = core;
+    core = NULL;
+done:
+    ec__trainer_core_free(core);
+    return status;
+}
+
+void ec__trainer_core_free(ec_trainer_core *core) {
+    if (!core) return;
+    core->heads->be->memory->free(core->heads->be, core->grad);
+    for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++) ec__supcon_free(core->loss[e]);
+    ec__heads_pass_free(core->pass);
+    ec__optimizer_free(core->optimizer);
+    free(core);
+}
+
+size_t ec__trainer_core_bytes(const ec_trainer_core *core) {
+    size_t arrays = 3 * (size_t)core->heads->params.total * sizeof(float); /* gradient and two moments */
+    size_t bytes = arrays + ec__heads_pass_bytes(core->pass);
+    for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++)
+        if (core->loss[e]) bytes += ec__supcon_bytes(core->loss[e]);
+    return bytes;
+}
+
+/* One loss over its embeddings; adds its directions to result. An embedding that no loss reads has gradient 0. */
+static ec_status run_loss(ec_trainer_core *core, ec_embedding e, const int32_t *const label[EC_MODALITIES],
+                          ec_step_result *result) {
+    ec_backend *be = core->heads->be;
+    ec_heads_pass *pass = core->pass;
+    double losses[EC_DIRECTIONS];
+    if (!core->loss[e]) {
+        size_t bytes = (size_t)(core->config.plan.global_rows / core->comm->size) *
+                       (size_t)core->heads->config.output_dim * sizeof(float);
+        for (ec_modality m = 0; m < EC_MODALITIES; m++)
+            EC_RETURN_IF(be->memory->zero(be, be->main_stream(be), ec__heads_grad_z(pass, m, e), bytes));
+        return EC_OK;
+    }
+    EC_RETURN_IF(ec__supcon_run(core->loss[e], ec__heads_z(pass, EC_IMAGE, e), ec__heads_z(pass, EC_MUSIC, e),
+                                label[EC_IMAGE], label[EC_MUSIC], ec__heads_grad_z(pass, EC_IMAGE, e),
+                                ec__heads_grad_z(pass, EC_MUSIC, e), losses));
+    for (ec_direction d = 0; d < EC_DIRECTIONS; d++)
+        if (belongs(&core->heads->config, e, d)) {
+            result->losses[d] = losses[d];
+            result->total += core->config.weight[d] * losses[d];
+        }
+    return EC_OK;
+}
+
+ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
+                         const int32_t *const label[EC_MODALITIES], ec_step_result *result) {
+    ec_step_result r = {.learning_rate = ec__learning_rate(&core->config.optimizer, step)};
+    EC_RETURN_IF(ec__heads_forward(core->pass, x, step));
+    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&core->heads->config); e++)
+        EC_RETURN_IF(run_loss(core, e, label, &r));
+    EC_RETURN_IF(ec__heads_backward(core->pass, core->grad));
+    EC_RETURN_IF(ec__optimizer_step(core->optimizer, step, core->heads->param, core->grad, &r.grad_norm));
+    *result = r;
+    return EC_OK;
+}
