@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 extern const cli_command cli_bench;
+extern const cli_command cli_bench_supcon; /* a part of bench */
 extern const cli_command cli_config;
 extern const cli_command cli_version;
 

@@ -39,8 +39,9 @@ static ec_supcon_tile tile_of(const job *j, const float *panels, const ec_supcon
     };
 }
 
+/* panels: those of b in the packed second block. */
 typedef void (*part_fn)(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b,
-                        int32_t a_tile, int32_t b_tile, bool for_rows, bool for_columns);
+                        const float *panels, bool for_rows, bool for_columns);
 
 /* Cuts a pair of blocks into tiles. A tile serves both its sides at once where this rank owns both wholly. */
 static void each_tile(const job *j, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second,
@@ -54,24 +55,15 @@ static void each_tile(const job *j, ec_supcon_work *work, const ec_supcon_span *
                                                      left_a < EC_SUPCON_TILE ? left_a : EC_SUPCON_TILE);
             const ec_supcon_span b = ec__supcon_span(j->problem, second->modality, second->row + at_b,
                                                      left_b < EC_SUPCON_TILE ? left_b : EC_SUPCON_TILE);
+            const float *panels = work->columns + (ptrdiff_t)at_b * j->problem->dim;
             const bool diagonal = same && ta == tb;
             if (!diagonal && is_whole(&a) && is_whole(&b)) {
-                part(j, work, &a, &b, ta, tb, true, true);
+                part(j, work, &a, &b, panels, true, true);
             } else {
-                if (is_owned(&a)) part(j, work, &a, &b, ta, tb, true, false);
-                if (!diagonal && is_owned(&b)) part(j, work, &a, &b, ta, tb, false, true);
+                if (is_owned(&a)) part(j, work, &a, &b, panels, true, false);
+                if (!diagonal && is_owned(&b)) part(j, work, &a, &b, panels, false, true);
             }
         }
-}
-
-/* Panels of tile number t of a block packed by columns. */
-static const float *column_panels(const job *j, const ec_supcon_work *work, int32_t t) {
-    return work->columns + (ptrdiff_t)t * EC_SUPCON_TILE * j->problem->dim;
-}
-
-static float *row_panels(const job *j, const ec_supcon_work *work, int side, int32_t t) {
-    const int32_t nr = j->plan.kernel->nr, wide = (j->problem->dim + nr - 1) / nr * nr;
-    return work->rows[side] + (ptrdiff_t)t * EC_SUPCON_TILE * wide;
 }
 
 /* Number of s's first own row in the arrays over own rows of direction s -> towards. */
@@ -94,10 +86,9 @@ static void sums_with_row_shift(const job *j, ec_supcon_work *work, const ec_sup
                             b->own_end - b->own_begin);
 }
 
-static void sums_part(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b, int32_t a_tile,
-                      int32_t b_tile, bool for_rows, bool for_columns) {
-    (void)a_tile;
-    const ec_supcon_tile tile = tile_of(j, column_panels(j, work, b_tile), a, b, for_rows, for_columns);
+static void sums_part(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b,
+                      const float *panels, bool for_rows, bool for_columns) {
+    const ec_supcon_tile tile = tile_of(j, panels, a, b, for_rows, for_columns);
     if (j->problem->row_shift) {
         sums_with_row_shift(j, work, &tile, a, b, for_rows, for_columns);
         return;
@@ -142,38 +133,28 @@ static void make_weights(const job *j, const ec_supcon_tile *tile, const ec_supc
                             column_weight, column_shift);
 }
 
-static void gradient_part(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b,
-                          int32_t a_tile, int32_t b_tile, bool for_rows, bool for_columns) {
+/* Own rows of s += w times the rows of other. */
+static void add_product(const job *j, ec_supcon_work *work, const float *w, ptrdiff_t row_step, ptrdiff_t k_step,
+                        const ec_supcon_span *s, const ec_supcon_span *other) {
     const ec_supcon_kernel *kernel = j->plan.kernel;
     const int32_t dim = j->problem->dim;
-    const ec_supcon_tile tile = tile_of(j, column_panels(j, work, b_tile), a, b, for_rows, for_columns);
-    make_weights(j, &tile, a, b, work->tile);
-    if (for_rows) {
-        float *grad = j->grad[a->modality] + (a->row + a->own_begin - j->problem->first) * dim;
-        kernel->product(work->tile + (ptrdiff_t)a->own_begin * EC_SUPCON_TILE_LD, EC_SUPCON_TILE_LD, 1,
-                        a->own_end - a->own_begin, b->rows, row_panels(j, work, 1, b_tile), dim, grad);
-    }
-    if (for_columns) {
-        float *grad = j->grad[b->modality] + (b->row + b->own_begin - j->problem->first) * dim;
-        kernel->product(work->tile + b->own_begin, 1, EC_SUPCON_TILE_LD, b->own_end - b->own_begin, a->rows,
-                        row_panels(j, work, 0, a_tile), dim, grad);
-    }
+    float *grad = j->grad[s->modality] + (s->row + s->own_begin - j->problem->first) * dim;
+    kernel->pack_tail(row_of(j, other), other->rows, dim, work->tail);
+    kernel->product(w + s->own_begin * row_step, row_step, k_step, s->own_end - s->own_begin, other->rows,
+                    row_of(j, other), work->tail, dim, grad);
 }
 
-static void pack_rows(const job *j, ec_supcon_work *work, int side, const ec_supcon_span *s) {
-    const int32_t dim = j->problem->dim;
-    for (int32_t t = 0; t * EC_SUPCON_TILE < s->rows; t++) {
-        const int32_t left = s->rows - t * EC_SUPCON_TILE;
-        j->plan.kernel->pack_rows(row_of(j, s) + (ptrdiff_t)t * EC_SUPCON_TILE * dim,
-                                  left < EC_SUPCON_TILE ? left : EC_SUPCON_TILE, dim, row_panels(j, work, side, t));
-    }
+static void gradient_part(const job *j, ec_supcon_work *work, const ec_supcon_span *a, const ec_supcon_span *b,
+                          const float *panels, bool for_rows, bool for_columns) {
+    const ec_supcon_tile tile = tile_of(j, panels, a, b, for_rows, for_columns);
+    make_weights(j, &tile, a, b, work->tile);
+    if (for_rows) add_product(j, work, work->tile, EC_SUPCON_TILE_LD, 1, a, b);
+    if (for_columns) add_product(j, work, work->tile, 1, EC_SUPCON_TILE_LD, b, a);
 }
 
 static void gradient_pair(void *arg, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second) {
     const job *j = arg;
     j->plan.kernel->pack_columns(row_of(j, second), second->rows, j->problem->dim, work->columns);
-    pack_rows(j, work, 0, first);
-    pack_rows(j, work, 1, second);
     each_tile(j, work, first, second, gradient_part);
 }
 

@@ -20,9 +20,9 @@ typedef struct ec_supcon_turn {
 
 /* What one worker works in. */
 typedef struct ec_supcon_work {
-    float *columns;   /* the second block, packed by columns */
-    float *rows[2];   /* the first and the second block, packed by rows */
-    float *tile;      /* (EC_SUPCON_TILE + mr, EC_SUPCON_TILE_LD) */
+    float *columns;    /* the second block, packed by columns */
+    float *tail;       /* (EC_SUPCON_TILE, nr) of one tile's rows */
+    float *tile;       /* (EC_SUPCON_TILE + mr, EC_SUPCON_TILE_LD) */
     double *class_sum; /* (2, D) */
 } ec_supcon_work;
 

@@ -36,8 +36,8 @@ typedef struct ec_supcon_kernel {
 
     /* panels[p][k][c] = z[p * nr + c][k], 0 past the last row. z is (rows, dim). */
     void (*pack_columns)(const float *z, int32_t rows, int32_t dim, float *panels);
-    /* panels[p][r][c] = z[r][p * nr + c], 0 past the last column. */
-    void (*pack_rows)(const float *z, int32_t rows, int32_t dim, float *panels);
+    /* The last dim % nr columns of z: tail[r][c], nr wide, 0 past the last column. Nothing where nr divides dim. */
+    void (*pack_tail)(const float *z, int32_t rows, int32_t dim, float *tail);
 
     /* e = 2^(scale * a . b - shift). row_sum (rows) and column_sum (columns, rounded up to nr) receive the sums of e over
      * the part made; values for rows or columns outside of the part are undefined. */
@@ -55,10 +55,10 @@ typedef struct ec_supcon_kernel {
     void (*row_weights)(float *y, int32_t columns, float row_weight, float row_shift, const float *column_weight,
                         const float *column_shift);
 
-    /* c (rows, dim) += a (rows, depth) * b (depth, dim); element (r, k) of a is a[r * row_step + k * k_step], b is packed
-     * by pack_rows, rows of c lie dim apart. Each sum over k is made from 0 and then added to c. */
+    /* c (rows, dim) += a (rows, depth) * b (depth, dim), all but a with rows dim apart; element (r, k) of a is
+     * a[r * row_step + k * k_step]. tail is that of b, by pack_tail. Each sum over k is made from 0 and then added. */
     void (*product)(const float *a, ptrdiff_t row_step, ptrdiff_t k_step, int32_t rows, int32_t depth, const float *b,
-                    int32_t dim, float *c);
+                    const float *tail, int32_t dim, float *c);
 
     /* Sum of x[i]^2, a fixed order. */
     float (*norm2)(const float *x, int32_t dim);

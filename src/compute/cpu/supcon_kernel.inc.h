@@ -9,24 +9,38 @@
 #include "compute/cpu/supcon_kernel.h"
 
 enum { NR = NV * LANES };
+#if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define EC_NOINLINE __attribute__((noinline))
+#define PREFETCH(address) __builtin_prefetch((address), 1)
 #define UNROLL _Pragma("GCC unroll 32")
+#else
+#define INLINE static inline
+#define EC_NOINLINE
+#define PREFETCH(address) ((void)(address))
+#define UNROLL
+#endif
 
 static const float SCORE_NONE = EC_SUPCON_NO_SCORE;
 
 INLINE int32_t at_most(int32_t x, int32_t limit) { return x < limit ? x : limit; }
 
-/* acc = MR rows of A times one panel of B; depth steps, each one multiply-add a lane. */
-INLINE void multiply(const float *const a[MR], ptrdiff_t k_step, const float *b, int32_t depth, vec acc[MR][NV]) {
+/* out = MR rows of A times NR columns of B; depth steps, each one multiply-add a lane. A function of its own, and results
+ * through memory (they stay in the first-level cache), because inlined into a loop around it the compiler keeps the
+ * constants of that loop in registers and spills accumulators. */
+static EC_NOINLINE void multiply(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
+                                 int32_t depth, float out[MR][NR]) {
+    vec acc[MR][NV];
     UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++) acc[r][v] = vset(0.f);
     for (int32_t k = 0; k < depth; k++) {
         vec bk[NV];
-        UNROLL for (int v = 0; v < NV; v++) bk[v] = vload(b + (ptrdiff_t)k * NR + v * LANES);
+        UNROLL for (int v = 0; v < NV; v++) bk[v] = vload(b + k * b_step + v * LANES);
         UNROLL for (int r = 0; r < MR; r++) {
             const vec ar = vset(a[r][k * k_step]);
             UNROLL for (int v = 0; v < NV; v++) acc[r][v] = vfma(ar, bk[v], acc[r][v]);
         }
     }
+    UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++) vstore(out[r] + v * LANES, acc[r][v]);
 }
 
 /* Addresses of the MR rows from row on; rows past the end repeat the last one, and their results are masked. */
@@ -49,39 +63,42 @@ INLINE uint64_t entry_mask(const ec_supcon_tile *t, int32_t row, int32_t column)
     return mask;
 }
 
-INLINE void mask_edge(const ec_supcon_tile *t, int32_t row, int32_t column, vec e[MR][NV]) {
-    for (int r = 0; r < MR; r++) {
-        uint64_t mask = entry_mask(t, row + r, column);
-        for (int v = 0; v < NV; v++) e[r][v] = vkeep(e[r][v], mask >> (v * LANES));
-    }
-}
-
-/* e = 2^(scale * dot - shift) of the micro tile at (row, column); masked where it has an edge. */
-INLINE void micro_powers(const ec_supcon_tile *t, int32_t row, int32_t column, vec e[MR][NV]) {
+/* dots = the dot products of the micro tile at (row, column). */
+INLINE void micro_dots(const ec_supcon_tile *t, int32_t row, int32_t column, float dots[MR][NR]) {
     const float *a[MR];
     row_addresses(t->a, t->dim, row, t->rows, a);
-    multiply(a, 1, t->panels + (ptrdiff_t)column * t->dim, t->dim, e);
-    const vec scale = vset(t->scale), shift = vset(-t->shift);
-    UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++)
-        e[r][v] = vexp2(vfma(e[r][v], scale, shift));
-    if (is_edge(t, row, column)) mask_edge(t, row, column, e);
+    multiply(a, 1, t->panels + (ptrdiff_t)column * t->dim, NR, t->dim, dots);
+}
+
+/* One row of powers 2^(scale * dot - shift). */
+INLINE void power_row(const float *dots, vec scale, vec minus_shift, vec e[NV]) {
+    UNROLL for (int v = 0; v < NV; v++) e[v] = vexp2(vfma(vload(dots + v * LANES), scale, minus_shift));
+}
+
+INLINE void mask_row(uint64_t mask, vec e[NV]) {
+    UNROLL for (int v = 0; v < NV; v++) e[v] = vkeep(e[v], mask >> (v * LANES));
 }
 
 static void sums(const ec_supcon_tile *t, float *row_sum, float *column_sum) {
     _Alignas(64) float lane[EC_SUPCON_TILE + MR][LANES]; /* partial sums of the rows */
+    _Alignas(64) float dots[MR][NR];
+    const vec scale = vset(t->scale), minus_shift = vset(-t->shift);
     const int32_t first = t->row_begin / MR * MR;
     memset(lane[first], 0, (size_t)(t->row_end + MR - first) * sizeof lane[0]);
     for (int32_t column = t->column_begin / NR * NR; column < t->column_end; column += NR) {
         vec total[NV];
         UNROLL for (int v = 0; v < NV; v++) total[v] = vset(0.f);
         for (int32_t row = first; row < t->row_end; row += MR) {
-            vec e[MR][NV];
-            micro_powers(t, row, column, e);
+            const bool edge = is_edge(t, row, column);
+            micro_dots(t, row, column, dots);
             UNROLL for (int r = 0; r < MR; r++) {
-                vec across = e[r][0];
-                UNROLL for (int v = 1; v < NV; v++) across = vadd(across, e[r][v]);
+                vec e[NV];
+                power_row(dots[r], scale, minus_shift, e);
+                if (edge) mask_row(entry_mask(t, row + r, column), e);
+                vec across = e[0];
+                UNROLL for (int v = 1; v < NV; v++) across = vadd(across, e[v]);
                 vstore(lane[row + r], vadd(vload(lane[row + r]), across));
-                UNROLL for (int v = 0; v < NV; v++) total[v] = vadd(total[v], e[r][v]);
+                UNROLL for (int v = 0; v < NV; v++) total[v] = vadd(total[v], e[v]);
             }
         }
         UNROLL for (int v = 0; v < NV; v++) vstore(column_sum + column + v * LANES, total[v]);
@@ -90,31 +107,36 @@ static void sums(const ec_supcon_tile *t, float *row_sum, float *column_sum) {
 }
 
 static void weights(const ec_supcon_tile *t, const float *row_weight, const float *column_weight, float *w) {
-    for (int32_t column = t->column_begin / NR * NR; column < t->column_end; column += NR)
+    _Alignas(64) float dots[MR][NR];
+    const vec scale = vset(t->scale), minus_shift = vset(-t->shift);
+    for (int32_t column = t->column_begin / NR * NR; column < t->column_end; column += NR) {
+        vec u[NV];
+        UNROLL for (int v = 0; v < NV; v++) u[v] = vload(column_weight + column + v * LANES);
         for (int32_t row = t->row_begin / MR * MR; row < t->row_end; row += MR) {
-            vec e[MR][NV], u[NV];
-            micro_powers(t, row, column, e);
-            UNROLL for (int v = 0; v < NV; v++) u[v] = vload(column_weight + column + v * LANES);
+            const bool edge = is_edge(t, row, column);
+            micro_dots(t, row, column, dots);
             UNROLL for (int r = 0; r < MR; r++) {
+                vec e[NV];
+                power_row(dots[r], scale, minus_shift, e);
+                if (edge) mask_row(entry_mask(t, row + r, column), e);
                 const vec ur = vset(row_weight[at_most(row + r, t->rows - 1)]);
                 float *out = w + (ptrdiff_t)(row + r) * EC_SUPCON_TILE_LD + column;
-                UNROLL for (int v = 0; v < NV; v++) vstore(out + v * LANES, vmul(e[r][v], vadd(ur, u[v])));
+                UNROLL for (int v = 0; v < NV; v++) vstore(out + v * LANES, vmul(e[v], vadd(ur, u[v])));
             }
         }
+    }
 }
 
 static void scores(const ec_supcon_tile *t, float *w) {
+    _Alignas(64) float dots[MR][NR];
     const vec scale = vset(t->scale);
     for (int32_t column = t->column_begin / NR * NR; column < t->column_end; column += NR)
         for (int32_t row = t->row_begin / MR * MR; row < t->row_end; row += MR) {
-            const float *a[MR];
-            vec y[MR][NV];
-            row_addresses(t->a, t->dim, row, t->rows, a);
-            multiply(a, 1, t->panels + (ptrdiff_t)column * t->dim, t->dim, y);
             const bool edge = is_edge(t, row, column);
-            UNROLL for (int r = 0; r < MR; r++) {
+            micro_dots(t, row, column, dots);
+            for (int r = 0; r < MR; r++) {
                 float *out = w + (ptrdiff_t)(row + r) * EC_SUPCON_TILE_LD + column;
-                UNROLL for (int v = 0; v < NV; v++) vstore(out + v * LANES, vmul(y[r][v], scale));
+                for (int v = 0; v < NV; v++) vstore(out + v * LANES, vmul(vload(dots[r] + v * LANES), scale));
                 const uint64_t mask = edge ? entry_mask(t, row + r, column) : ~(uint64_t)0;
                 for (int c = 0; edge && c < NR; c++)
                     if (!(mask >> c & 1)) out[c] = SCORE_NONE;
@@ -187,45 +209,38 @@ static void pack_columns(const float *z, int32_t rows, int32_t dim, float *panel
     }
 }
 
-static void pack_rows(const float *z, int32_t rows, int32_t dim, float *panels) {
-    for (int32_t p = 0; p < dim; p += NR)
-        for (int32_t r = 0; r < rows; r++, panels += NR) {
-            const float *from = z + (ptrdiff_t)r * dim + p;
-            if (p + NR <= dim) {
-                UNROLL for (int v = 0; v < NV; v++) vstore(panels + v * LANES, vload(from + v * LANES));
-            } else {
-                for (int32_t c = 0; c < NR; c++) panels[c] = p + c < dim ? from[c] : 0.f;
-            }
-        }
+static void pack_tail(const float *z, int32_t rows, int32_t dim, float *tail) {
+    const int32_t from = dim / NR * NR;
+    for (int32_t r = 0; r < rows && from < dim; r++)
+        for (int32_t c = 0; c < NR; c++) *tail++ = from + c < dim ? z[(ptrdiff_t)r * dim + from + c] : 0.f;
 }
 
 /* c[0 .. columns) += x, one row of a micro tile; columns < NR at the right edge. */
-INLINE void add_row(float *c, const vec x[NV], int32_t columns) {
+INLINE void add_row(float *c, const float *x, int32_t columns) {
     if (columns >= NR) {
-        UNROLL for (int v = 0; v < NV; v++) vstore(c + v * LANES, vadd(vload(c + v * LANES), x[v]));
+        UNROLL for (int v = 0; v < NV; v++)
+            vstore(c + v * LANES, vadd(vload(c + v * LANES), vload(x + v * LANES)));
     } else {
-        float part[NR];
-        UNROLL for (int v = 0; v < NV; v++) vstore(part + v * LANES, x[v]);
-        for (int32_t i = 0; i < columns; i++) c[i] += part[i];
+        for (int32_t i = 0; i < columns; i++) c[i] += x[i];
     }
 }
 
 static void product(const float *a, ptrdiff_t row_step, ptrdiff_t k_step, int32_t rows, int32_t depth, const float *b,
-                    int32_t dim, float *c) {
-    for (int32_t column = 0; column < dim; column += NR, b += (ptrdiff_t)depth * NR)
+                    const float *tail, int32_t dim, float *c) {
+    _Alignas(64) float sum[MR][NR];
+    for (int32_t column = 0; column < dim; column += NR) {
+        const bool whole = column + NR <= dim;
         for (int32_t row = 0; row < rows; row += MR) {
+            const int32_t here = at_most(MR, rows - row);
             const float *address[MR];
-            vec acc[MR][NV];
-            row_addresses(a, row_step, row, rows, address);
-            multiply(address, k_step, b, depth, acc);
             float *out = c + (ptrdiff_t)row * dim + column;
-            if (row + MR <= rows && column + NR <= dim) {
-                UNROLL for (int r = 0; r < MR; r++) add_row(out + (ptrdiff_t)r * dim, acc[r], NR);
-            } else {
-                UNROLL for (int r = 0; r < MR; r++)
-                    if (row + r < rows) add_row(out + (ptrdiff_t)r * dim, acc[r], dim - column);
-            }
+            for (int32_t r = 0; r < here; r++) /* needed when the sums are done */
+                for (int32_t line = 0; line < NR; line += 16) PREFETCH(out + (ptrdiff_t)r * dim + line);
+            row_addresses(a, row_step, row, rows, address);
+            multiply(address, k_step, whole ? b + column : tail, whole ? dim : NR, depth, sum);
+            for (int32_t r = 0; r < here; r++) add_row(out + (ptrdiff_t)r * dim, sum[r], dim - column);
         }
+    }
 }
 
 static float norm2(const float *x, int32_t dim) {
@@ -242,7 +257,7 @@ const ec_supcon_kernel KERNEL = {
     .mr = MR,
     .nr = NR,
     .pack_columns = pack_columns,
-    .pack_rows = pack_rows,
+    .pack_tail = pack_tail,
     .sums = sums,
     .weights = weights,
     .scores = scores,

@@ -1,4 +1,5 @@
-/* The SupCon tiles for AVX-512. */
+/* The SupCon tiles for AVX-512: 16 accumulators, enough to fill two units of four cycles' latency; the eight rows of a
+ * micro tile divide a whole tile. */
 #include <immintrin.h>
 
 #include "compute/cpu/supcon_exp2.h"

@@ -25,13 +25,12 @@ ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim,
     plan.turn = ec__arena_take(arena, (size_t)all, sizeof *plan.turn);
     plan.work = ec__arena_take(arena, (size_t)workers, sizeof *plan.work);
     const size_t column_floats = (size_t)round_up(plan.block_rows, plan.kernel->nr) * (size_t)dim;
-    const size_t row_floats = (size_t)plan.block_rows * (size_t)round_up(dim, plan.kernel->nr);
+    const size_t tail_floats = (size_t)EC_SUPCON_TILE * (size_t)plan.kernel->nr;
     const size_t tile_floats = (size_t)(EC_SUPCON_TILE + plan.kernel->mr) * EC_SUPCON_TILE_LD;
     for (int32_t w = 0; w < workers; w++) {
         ec_supcon_work work;
         work.columns = ec__arena_take(arena, column_floats, sizeof(float));
-        work.rows[0] = ec__arena_take(arena, row_floats, sizeof(float));
-        work.rows[1] = ec__arena_take(arena, row_floats, sizeof(float));
+        work.tail = ec__arena_take(arena, tail_floats, sizeof(float));
         work.tile = ec__arena_take(arena, tile_floats, sizeof(float));
         work.class_sum = ec__arena_take(arena, 2 * (size_t)dim, sizeof(double));
         if (plan.work) plan.work[w] = work;

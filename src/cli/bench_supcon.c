@@ -1,0 +1,153 @@
+/* emoclim bench supcon: forward and backward of the SupCon loss, all four directions, on random unit rows. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "cli/bench.h"
+#include "core/rng.h"
+#include "loss/supcon.h"
+
+typedef struct options {
+    int64_t batch, dim, classes, threads, repeats;
+    double temperature;
+} options;
+
+static const options defaults = {.batch = 4096, .dim = 128, .classes = 6, .temperature = 0.07};
+
+static const cli_option table[] = {
+    {"batch", 'b', CLI_INT, "ROWS", "rows of the global batch, per modality; default 4096", offsetof(options, batch), 1,
+     1 << 24, NULL},
+    {"dim", 'd', CLI_INT, "WIDTH", "width of the embeddings; default 128", offsetof(options, dim), 1, 1 << 16, NULL},
+    {"classes", 'c', CLI_INT, "NUMBER", "number of classes; default 6", offsetof(options, classes), 1, 1 << 30, NULL},
+    {"temperature", 't', CLI_DOUBLE, "T", "temperature; default 0.07", offsetof(options, temperature), 1e-4, 1e4, NULL},
+    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",
+     offsetof(options, threads), 0, 1024, NULL},
+    {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
+     offsetof(options, repeats), 0, 1000, NULL},
+    {.name = NULL},
+};
+
+/* One rank's part of the problem. */
+typedef struct problem {
+    ec_backend *be;
+    ec_comm *comm;
+    int32_t rows;
+    ec_supcon *loss;
+    float *z[2], *grad[2];
+    int32_t *label[2];
+    double losses[EC_DIRECTIONS];
+} problem;
+
+static void make_rows(const options *o, const problem *p, uint32_t modality) {
+    for (int32_t b = 0; b < p->rows; b++) {
+        ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, modality, (uint64_t)(p->comm->rank * (int64_t)p->rows + b));
+        float *row = p->z[modality] + b * o->dim;
+        double norm = 0;
+        for (int64_t k = 0; k < o->dim; k++) {
+            row[k] = (float)ec__rng_normal(&rng);
+            norm += (double)row[k] * (double)row[k];
+        }
+        for (int64_t k = 0; k < o->dim; k++) row[k] = (float)((double)row[k] / sqrt(norm));
+        p->label[modality][b] = (int32_t)ec__rng_below(&rng, (uint64_t)o->classes);
+    }
+}
+
+static ec_status open_problem(const options *o, problem *p) {
+    if (o->batch % p->comm->size != 0)
+        return EC_ERROR(EC_ERR_USAGE, "--batch %lld cannot be spread evenly over %d ranks", (long long)o->batch,
+                        p->comm->size);
+    p->rows = (int32_t)(o->batch / p->comm->size);
+    const size_t bytes = (size_t)p->rows * (size_t)o->dim * sizeof(float);
+    for (uint32_t m = 0; m < 2; m++) {
+        void *memory;
+        EC_RETURN_IF(p->be->memory->alloc(p->be, bytes, &memory));
+        p->z[m] = memory;
+        p->label[m] = malloc((size_t)p->rows * sizeof(int32_t));
+        if (!p->label[m]) return EC_ERROR(EC_ERR_MEMORY, "no memory for the labels");
+        make_rows(o, p, m);
+    }
+    return EC_OK;
+}
+
+/* What the loss needs beside its inputs: its own memory and the gradients. */
+static ec_status open_loss(const options *o, problem *p) {
+    ec_supcon_config config = {.global_rows = o->batch, .dim = (int32_t)o->dim, .temperature = (float)o->temperature,
+                               .weight = {0.25f, 0.25f, 0.25f, 0.25f}};
+    for (int m = 0; m < 2; m++) {
+        void *memory;
+        EC_RETURN_IF(p->be->memory->alloc(p->be, (size_t)p->rows * (size_t)o->dim * sizeof(float), &memory));
+        p->grad[m] = memory;
+    }
+    return ec__supcon_new(p->be, p->comm, &config, &p->loss);
+}
+
+static void close_problem(problem *p) {
+    ec__supcon_free(p->loss);
+    for (int m = 0; m < 2; m++) {
+        free(p->label[m]);
+        if (p->be) p->be->memory->free(p->be, p->z[m]);
+        if (p->be) p->be->memory->free(p->be, p->grad[m]);
+    }
+    if (p->be) p->be->close(p->be);
+    ec__comm_close(p->comm);
+}
+
+static ec_status step(void *arg) {
+    problem *p = arg;
+    return ec__supcon_run(p->loss, p->z[0], p->z[1], p->label[0], p->label[1], p->grad[0], p->grad[1], p->losses);
+}
+
+static ec_status report(const cli_context *cli, const options *o, const problem *p, int32_t threads,
+                        const bench_times *times, const bench_rates *rates, double peak_mb) {
+    const double operations = 16.0 * (double)o->batch * (double)o->batch * (double)o->dim;
+    const double gflops = operations / times->median * 1e-6;
+    const double gemm = rates->gemm * p->comm->size, fma = rates->fma * p->comm->size;
+    if (!cli->json)
+        return cli_print("SupCon, G %lld, D %lld, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s = "
+                         "%.1f %% of FMA peak, %.1f %% of a large matrix product; %.1f MB\n",
+                         (long long)o->batch, (long long)o->dim, p->comm->size, threads, times->median, times->min,
+                         times->count, gflops, 100 * gflops / fma, 100 * gflops / gemm, peak_mb);
+    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "bench",
+                             "supcon", "batch", (json_int_t)o->batch, "dim", (json_int_t)o->dim, "classes",
+                             (json_int_t)o->classes, "temperature", o->temperature, "threads", threads, "ranks",
+                             p->comm->size, "ms", times->median, "peak_mb", peak_mb, "held_mb",
+                             (double)ec__supcon_bytes(p->loss) * 1e-6, "gflops", gflops, "gemm_gflops", gemm,
+                             "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", gflops / fma);
+    json_t *more = bench_times_json(times);
+    if (root && more) json_object_update(root, more);
+    json_decref(more);
+    return cli_print_json(root);
+}
+
+static ec_status run(const cli_context *cli, const void *values) {
+    ec_status status = EC_OK;
+    const options *o = values;
+    problem p = {0};
+    bench_times times;
+    bench_rates rates;
+    EC_TRY(ec__comm_open("auto", &p.comm));
+    cli_set_ranks(p.comm->rank, p.comm->size);
+    const int32_t threads = bench_threads(p.comm, o->threads);
+    EC_TRY(ec__backend_open("auto", threads, &p.be));
+    EC_TRY(ec__comm_agree(p.comm, open_problem(o, &p)));
+    const double before = bench_memory_mark();
+    EC_TRY(ec__comm_agree(p.comm, open_loss(o, &p)));
+    EC_TRY(bench_repeat(p.comm, o->repeats, step, &p, &times));
+    const double peak_mb = bench_memory_peak(before);
+    EC_TRY(bench_measure_rates(p.be, &rates));
+    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, threads, &times, &rates, peak_mb));
+done:
+    close_problem(&p);
+    return status;
+}
+
+const cli_command cli_bench_supcon = {
+    .name = "supcon",
+    .summary = "Measure the contrastive loss over the global batch: forward and backward, all four directions.",
+    .details = "Prints milliseconds, memory beyond the inputs (gradients included), and the rate beside what this machine "
+               "reaches in a matrix product and in multiply-adds. Counts 16 G^2 D operations. Runs on several ranks under "
+               "mpirun; --batch is the global batch.",
+    .options = table,
+    .values_size = sizeof(options),
+    .defaults = &defaults,
+    .run = run,
+};
