@@ -113,11 +113,12 @@ static ec_status check_encoders(const ec_config *config) {
                                 " = %" PRId64,
                                 b->patch, b->resolution),
                        "image_backbone.patch", "image_backbone.resolution");
-    if (config->audio_augment.views > 1 && config->audio_augment.crop != EC_CONFIG_CROP_RANDOM)
+    if (config->audio_augment.views > 1 && config->audio_augment.crop != EC_CONFIG_CROP_RANDOM &&
+        config->audio_augment.crop != EC_CONFIG_CROP_ALL)
         return at_keys(config,
                        EC_ERROR(EC_ERR_CONFIG,
-                                "audio_augment.views = %" PRId64 " needs audio_augment.crop: random; the "
-                                "others give the same clip every time",
+                                "audio_augment.views = %" PRId64 " needs audio_augment.crop: random or all; "
+                                "the others give the same clip every time",
                                 config->audio_augment.views),
                        "audio_augment.views", "audio_augment.crop");
     return EC_OK;

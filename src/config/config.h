@@ -61,6 +61,8 @@ typedef struct ec_config_dataset {
     char *image_manifest, *audio_manifest; /* CSV: what "cache build" reads */
     char *image_cache, *audio_cache;       /* HDF5: what "cache build" writes and "train" reads; never NULL */
     ec_text_list class_names;              /* empty: the labels of the manifests, sorted */
+    ec_text_list image_label_map;          /* "from=to": classes that labels of images stand for */
+    bool ignore_other_labels;              /* leave out a sample of a class that is not listed, instead of stopping */
     ec_config_dtype cache_dtype;           /* of the features in a cache that is built */
     bool skip_broken;                      /* leave out a file that cannot be decoded, instead of stopping */
 } ec_config_dataset;
@@ -73,7 +75,7 @@ typedef struct ec_config_audio_augment {
     ec_config_crop crop;         /* which part of a recording that is longer than a clip */
     ec_config_short short_clips; /* what becomes of one that is shorter */
     double overlap;              /* crop all: part of a clip that the next one shares, in [0, 1) */
-    int64_t views;               /* >= 1: clips of a recording; more than 1 only with crop random */
+    int64_t views;               /* >= 1: clips of a recording; more than 1 only with crop random or all */
 } ec_config_audio_augment;
 
 typedef struct ec_config_image_backbone {
@@ -92,7 +94,7 @@ typedef struct ec_config_audio_backbone {
     int64_t n_channels;  /* width of the first layers of a network with random weights */
     int64_t sample_rate; /* Hz */
     int64_t clip_length; /* samples */
-    ec_config_pooling pooling; /* over the clips of a recording */
+    ec_config_pooling pooling; /* of the last feature map */
 } ec_config_audio_backbone;
 
 typedef struct ec_config_full_model {

@@ -49,7 +49,7 @@ static ec_encoder_options encoder_options(const ec_config *config, ec_modality m
 }
 
 static const char *const crop_names[] = {
-    [EC_CROP_FIRST] = "first", [EC_CROP_CENTER] = "center", [EC_CROP_RANDOM] = "random", [EC_CROP_ALL] = "all"};
+    [EC_CONFIG_CROP_FIRST] = "first", [EC_CONFIG_CROP_CENTER] = "center", [EC_CONFIG_CROP_RANDOM] = "random", [EC_CONFIG_CROP_ALL] = "all"};
 
 /* What was done to a file before and behind the encoder, as one JSON object. */
 static ec_status describe(ec_featurizer *f, const ec_config *config) {
@@ -63,7 +63,7 @@ static ec_status describe(ec_featurizer *f, const ec_config *config) {
     if (f->modality == EC_MUSIC) {
         json_object_set_new(object, "crop", json_string(crop_names[config->audio_augment.crop]));
         json_object_set_new(object, "when_short", json_string("repeat"));
-        if (config->audio_augment.crop == EC_CROP_RANDOM)
+        if (config->audio_augment.crop == EC_CONFIG_CROP_RANDOM)
             json_object_set_new(object, "crop_seed", json_integer((json_int_t)f->clip.seed));
     }
     f->preprocessing = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
@@ -75,10 +75,10 @@ done:
 }
 
 static ec_clip_config clip_config(const ec_config *config, int64_t length) {
-    static const ec_clip_mode modes[] = {[EC_CROP_FIRST] = EC_CLIP_FIRST,
-                                         [EC_CROP_CENTER] = EC_CLIP_CENTER,
-                                         [EC_CROP_RANDOM] = EC_CLIP_RANDOM,
-                                         [EC_CROP_ALL] = EC_CLIP_ALL};
+    static const ec_clip_mode modes[] = {[EC_CONFIG_CROP_FIRST] = EC_CLIP_FIRST,
+                                         [EC_CONFIG_CROP_CENTER] = EC_CLIP_CENTER,
+                                         [EC_CONFIG_CROP_RANDOM] = EC_CLIP_RANDOM,
+                                         [EC_CONFIG_CROP_ALL] = EC_CLIP_ALL};
     return (ec_clip_config){.mode = modes[config->audio_augment.crop],
                             .when_short = EC_CLIP_SHORT_REPEAT,
                             .length = length,
@@ -102,7 +102,7 @@ ec_status ec__featurizer_open(ec_backend *be, const ec_config *config, ec_modali
         .encoder_sha256 = info->sha256,
         .random_weights = info->random,
         .preprocessing = f->preprocessing,
-        .dtype = config->dataset.cache_dtype == EC_CACHE_FLOAT16 ? EC_H5_F16 : EC_H5_F32,
+        .dtype = config->dataset.cache_dtype == EC_CONFIG_FLOAT16 ? EC_H5_F16 : EC_H5_F32,
         .views = (int32_t)(modality == EC_IMAGE ? config->image_augment.views : config->audio_augment.views),
         .width = info->embedding,
     };
