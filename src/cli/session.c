@@ -1,0 +1,39 @@
+#include "cli/session.h"
+
+#include "core/pool.h"
+
+static const char *const device_names[] = {
+    [EC_CONFIG_DEVICE_AUTO] = "auto", [EC_CONFIG_DEVICE_CPU] = "cpu", [EC_CONFIG_DEVICE_CUDA] = "cuda"};
+
+cli_session_options cli_session_of(const ec_config *config) {
+    return (cli_session_options){
+        .device = device_names[config->distributed.device],
+        .threads = config->distributed.threads,
+        .deadline_s = config->distributed.deadline_s,
+    };
+}
+
+ec_status cli_session_open(const cli_session_options *options, cli_session *out) {
+    ec_status status = EC_OK;
+    *out = (cli_session){0};
+    EC_TRY(cli_catch_signals());
+    EC_TRY(ec__comm_open("auto", &out->comm));
+    cli_set_ranks(out->comm->rank, out->comm->size);
+    if (options->deadline_s > 0) ec__comm_set_deadline(out->comm, options->deadline_s);
+    int64_t threads = options->threads;
+    if (threads == 0) threads = ec__processor_count() / out->comm->node_size;
+    if (threads < 1) threads = 1;
+    EC_TRY(ec__backend_open(options->device ? options->device : "auto", (int32_t)threads, &out->be));
+done:
+    return status;
+}
+
+void cli_session_close(cli_session *session) {
+    if (session->be) session->be->close(session->be);
+    ec__comm_close(session->comm);
+    *session = (cli_session){0};
+}
+
+ec_status cli_load_config(const cli_context *cli, ec_config **out) {
+    return ec__config_load(cli->argument[0], cli->argument + 1, (size_t)cli->argument_count - 1, out);
+}

@@ -1,0 +1,33 @@
+/* What a command needs to run on one rank or many: a communicator, a back end, and the manners that go with them. */
+#ifndef EC_CLI_SESSION_H
+#define EC_CLI_SESSION_H
+
+#include "cli/cli.h"
+#include "compute/backend.h"
+#include "config/config.h"
+#include "dist/comm.h"
+
+typedef struct cli_session {
+    ec_comm *comm;
+    ec_backend *be;
+} cli_session;
+
+/* How a session is to run; zeros are defaults. */
+typedef struct cli_session_options {
+    const char *device; /* NULL: "auto" */
+    int64_t threads;    /* of this rank; 0: the processors of the host shared between its ranks */
+    double deadline_s;  /* 0: the communicator's own */
+} cli_session_options;
+
+/* Collective over the processes that mpirun started; alone, MPI is not touched. Signals are caught from here on.
+ * cli_session_close also after an error. */
+ec_status cli_session_open(const cli_session_options *options, cli_session *out);
+void cli_session_close(cli_session *session);
+
+/* The options of a configuration's section distributed. */
+cli_session_options cli_session_of(const ec_config *config);
+
+/* Collective. Loads argument[0] with the overrides that follow it, the same way on every rank. */
+ec_status cli_load_config(const cli_context *cli, ec_config **out);
+
+#endif
