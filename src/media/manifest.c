@@ -33,7 +33,7 @@ typedef struct reader {
     ec_manifest *manifest;
 } reader;
 
-const char *ec__split_name(ec_split split) { return split_name[split]; }
+const char *ec__manifest_split_name(ec_manifest_split split) { return split_name[split]; }
 
 /* Raises an error at a field. */
 #define FAIL_FIELD(r, f, ...)                                     \
@@ -114,11 +114,11 @@ static ec_status read_seconds(const reader *r, column c, double empty, double *o
     return EC_OK;
 }
 
-static ec_status read_split(const reader *r, ec_split *out) {
-    *out = EC_SPLIT_NONE;
+static ec_status read_split(const reader *r, ec_manifest_split *out) {
+    *out = EC_MANIFEST_SPLIT_NONE;
     if (r->place[SPLIT] < 0) return EC_OK;
     const ec_csv_field *f = &r->csv.field[r->place[SPLIT]];
-    for (ec_split s = EC_SPLIT_TRAIN; s <= EC_SPLIT_TEST; s++)
+    for (ec_manifest_split s = EC_MANIFEST_SPLIT_TRAIN; s <= EC_MANIFEST_SPLIT_TEST; s++)
         if (strcmp(f->text, split_name[s]) == 0) return *out = s, EC_OK;
     FAIL_FIELD(r, f, "split: \"%.100s\" is unknown; train, valid or test expected", f->text);
 }

@@ -16,13 +16,13 @@
 #include "core/error.h"
 #include "core/sha256.h"
 
-typedef enum ec_split { EC_SPLIT_NONE, EC_SPLIT_TRAIN, EC_SPLIT_VALID, EC_SPLIT_TEST } ec_split;
+typedef enum ec_manifest_split { EC_MANIFEST_SPLIT_NONE, EC_MANIFEST_SPLIT_TRAIN, EC_MANIFEST_SPLIT_VALID, EC_MANIFEST_SPLIT_TEST } ec_manifest_split;
 
 typedef struct ec_manifest_entry {
     const char *path;       /* with the folder in front */
     const char *label;      /* class_name[label_index] */
     int32_t label_index;
-    ec_split split;         /* EC_SPLIT_NONE: the manifest has no such column */
+    ec_manifest_split split;         /* EC_MANIFEST_SPLIT_NONE: the manifest has no such column */
     double start_s, end_s;  /* 0 <= start_s < end_s; end_s is INFINITY where the file does not say */
     int64_t line;           /* from 1 */
 } ec_manifest_entry;
@@ -53,6 +53,6 @@ ec_status ec__manifest_map_labels(const ec_manifest *manifest, const char *const
                                   int32_t *index);
 
 /* "train", "valid", "test"; "none". */
-const char *ec__split_name(ec_split split);
+const char *ec__manifest_split_name(ec_manifest_split split);
 
 #endif

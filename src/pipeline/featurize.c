@@ -51,6 +51,11 @@ static ec_encoder_options encoder_options(const ec_config *config, ec_modality m
 static const char *const crop_names[] = {
     [EC_CONFIG_CROP_FIRST] = "first", [EC_CONFIG_CROP_CENTER] = "center", [EC_CONFIG_CROP_RANDOM] = "random", [EC_CONFIG_CROP_ALL] = "all"};
 
+static const char *const short_names[] = {[EC_CONFIG_SHORT_ERROR] = "error",
+                                          [EC_CONFIG_SHORT_ZERO] = "zero",
+                                          [EC_CONFIG_SHORT_REPEAT] = "repeat",
+                                          [EC_CONFIG_SHORT_REPEAT_PAD] = "repeat_pad"};
+
 /* What was done to a file before and behind the encoder, as one JSON object. */
 static ec_status describe(ec_featurizer *f, const ec_config *config) {
     ec_status status = EC_OK;
@@ -62,7 +67,9 @@ static ec_status describe(ec_featurizer *f, const ec_config *config) {
     json_object_set(object, "architecture", architecture);
     if (f->modality == EC_MUSIC) {
         json_object_set_new(object, "crop", json_string(crop_names[config->audio_augment.crop]));
-        json_object_set_new(object, "when_short", json_string("repeat"));
+        json_object_set_new(object, "short_clips", json_string(short_names[config->audio_augment.short_clips]));
+        if (config->audio_augment.crop == EC_CONFIG_CROP_ALL)
+            json_object_set_new(object, "overlap", json_real(config->audio_augment.overlap));
         if (config->audio_augment.crop == EC_CONFIG_CROP_RANDOM)
             json_object_set_new(object, "crop_seed", json_integer((json_int_t)f->clip.seed));
     }
@@ -79,10 +86,27 @@ static ec_clip_config clip_config(const ec_config *config, int64_t length) {
                                          [EC_CONFIG_CROP_CENTER] = EC_CLIP_CENTER,
                                          [EC_CONFIG_CROP_RANDOM] = EC_CLIP_RANDOM,
                                          [EC_CONFIG_CROP_ALL] = EC_CLIP_ALL};
+    static const ec_clip_short shorts[] = {[EC_CONFIG_SHORT_ERROR] = EC_CLIP_SHORT_ERROR,
+                                           [EC_CONFIG_SHORT_ZERO] = EC_CLIP_SHORT_ZERO,
+                                           [EC_CONFIG_SHORT_REPEAT] = EC_CLIP_SHORT_REPEAT,
+                                           [EC_CONFIG_SHORT_REPEAT_PAD] = EC_CLIP_SHORT_REPEAT_PAD};
     return (ec_clip_config){.mode = modes[config->audio_augment.crop],
-                            .when_short = EC_CLIP_SHORT_REPEAT,
+                            .when_short = shorts[config->audio_augment.short_clips],
+                            .overlap = config->audio_augment.overlap,
                             .length = length,
                             .seed = (uint64_t)config->training.seed};
+}
+
+/* What the encoder takes is fixed by its architecture; a configuration that says otherwise is mistaken. */
+static ec_status check_input(const ec_config *config, const ec_encoder_info *info) {
+    const ec_config_audio_backbone *b = &config->audio_backbone;
+    if (b->sample_rate != info->sample_rate || b->clip_length != info->samples)
+        return EC_ERROR(EC_ERR_CONFIG,
+                        "encoder %s takes clips of %d samples at %d Hz; audio_backbone.clip_length is %lld and "
+                        "audio_backbone.sample_rate %lld",
+                        info->name, info->samples, info->sample_rate, (long long)b->clip_length,
+                        (long long)b->sample_rate);
+    return EC_OK;
 }
 
 ec_status ec__featurizer_open(ec_backend *be, const ec_config *config, ec_modality modality, ec_featurizer **out) {
@@ -94,6 +118,7 @@ ec_status ec__featurizer_open(ec_backend *be, const ec_config *config, ec_modali
     ec_encoder_options options = encoder_options(config, modality);
     EC_TRY(ec__encoder_open(be, &options, &f->encoder));
     const ec_encoder_info *info = ec__encoder_info(f->encoder);
+    if (modality == EC_MUSIC) EC_TRY(check_input(config, info));
     f->clip = clip_config(config, info->samples);
     EC_TRY(describe(f, config));
     f->identity = (ec_cache_identity){

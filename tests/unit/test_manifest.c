@@ -37,10 +37,10 @@ static void test_good(void **state) {
     assert_string_equal(m->class_name[1], "say \"hi\"");
     assert_string_equal(m->class_name[2], "\xc3\xa9t\xc3\xa9");
     const ec_manifest_entry expected[] = {
-        {.path = "folder/a, b.wav", .label_index = 0, .split = EC_SPLIT_TRAIN, .start_s = 0.5, .end_s = 2.5, .line = 2},
-        {.path = "folder/two\nlines.wav", .label_index = 1, .split = EC_SPLIT_VALID, .end_s = INFINITY, .line = 4},
-        {.path = "/abs/c.wav", .label_index = 2, .split = EC_SPLIT_TEST, .end_s = 10, .line = 6},
-        {.path = "folder/d.wav", .label_index = 0, .split = EC_SPLIT_TEST, .start_s = 7, .end_s = INFINITY, .line = 8},
+        {.path = "folder/a, b.wav", .label_index = 0, .split = EC_MANIFEST_SPLIT_TRAIN, .start_s = 0.5, .end_s = 2.5, .line = 2},
+        {.path = "folder/two\nlines.wav", .label_index = 1, .split = EC_MANIFEST_SPLIT_VALID, .end_s = INFINITY, .line = 4},
+        {.path = "/abs/c.wav", .label_index = 2, .split = EC_MANIFEST_SPLIT_TEST, .end_s = 10, .line = 6},
+        {.path = "folder/d.wav", .label_index = 0, .split = EC_MANIFEST_SPLIT_TEST, .start_s = 7, .end_s = INFINITY, .line = 8},
     };
     for (int i = 0; i < 4; i++) {
         const ec_manifest_entry *e = &m->entry[i], *x = &expected[i];
@@ -63,7 +63,7 @@ static void test_file(void **state) {
     CHECK_OK(ec__manifest_read(path, &m));
     snprintf(expected, sizeof expected, "%s/abc", test_folder());
     assert_string_equal(m->entry[0].path, expected);
-    assert_int_equal(m->entry[0].split, EC_SPLIT_NONE);
+    assert_int_equal(m->entry[0].split, EC_MANIFEST_SPLIT_NONE);
     /* by sha256sum */
     assert_string_equal(m->sha256, "1e18a3b00c117a55e61b1b9d2dd2ee3371e44f65798b603efa08b8834ae1114d");
     ec__manifest_free(m);
@@ -229,7 +229,7 @@ static void test_ignored_columns_are_noted(void **state) {
     ec__log_set_sink(NULL, NULL, EC_LOG_INFO);
     assert_non_null(strstr(log, "1 m.csv:1:1: column \"id\" is ignored\n"));
     assert_non_null(strstr(log, "2 m.csv:1:15: column \"splt\" is ignored; did you mean \"split\"?\n"));
-    assert_int_equal(m->entry[0].split, EC_SPLIT_NONE);
+    assert_int_equal(m->entry[0].split, EC_MANIFEST_SPLIT_NONE);
     ec__manifest_free(m);
 }
 
