@@ -161,6 +161,8 @@ void ec__h5_close(ec_h5 *file) {
 
 const char *ec__h5_path(const ec_h5 *file) { return file->path; }
 
+void ec__h5_allow_chunks(ec_h5 *file) { file->chunks = true; }
+
 /* One group, unless it is there. Made one at a time because groups that the library makes on the way carry the time. */
 static ec_status make_group(ec_h5 *file, const char *name) {
     ec_status status = EC_OK;

@@ -73,6 +73,10 @@ ec_status ec__h5_flush(ec_h5 *file);
 
 const char *ec__h5_path(const ec_h5 *file);
 
+/* From now on data sets of this file may also be stored in chunks, compressed or not, as other programs write them:
+ * they have no offset (-1), and their bytes are not known to lie inside the file. Without this they are refused. */
+void ec__h5_allow_chunks(ec_h5 *file);
+
 /* Creates a group and its missing parents. */
 ec_status ec__h5_group(ec_h5 *file, const char *name);
 

@@ -151,7 +151,7 @@ static ec_status locate(const ec_h5 *file, const char *name, hid_t set, ec_h5_in
     hid_t creation = H5Dget_create_plist(set);
     if (creation < 0) EC_H5_FAIL(file, "examine", name);
     H5D_layout_t layout = H5Pget_layout(creation);
-    if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT)
+    if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT && !(layout == H5D_CHUNKED && file->chunks))
         EC_FAIL(EC_ERR_DATA, "%s: %s is stored in chunks or virtually; it must be contiguous", file->path, name);
     if (H5Pget_external_count(creation) != 0) EC_FAIL(EC_ERR_DATA, "%s: %s lies in another file", file->path, name);
     info->offset = -1;

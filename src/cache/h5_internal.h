@@ -11,6 +11,7 @@ struct ec_h5 {
     char *path;
     int64_t bytes; /* length of a file that is read */
     bool writing;
+    bool chunks; /* data sets in chunks may be read */
     int failure; /* errno of the first write that failed; 0 */
 };
 

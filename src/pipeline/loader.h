@@ -1,0 +1,59 @@
+/* Batches read ahead: a thread samples, reads and converts while the main thread computes.
+ *
+ * Of every global batch this rank gets positions [rank * B, (rank + 1) * B) of each modality. What a batch holds is a
+ * function of the sampler, the seed and the step alone, never of timing or of the number of ranks. */
+#ifndef EC_PIPELINE_LOADER_H
+#define EC_PIPELINE_LOADER_H
+
+#include <stdint.h>
+
+#include "cache/feature_cache.h"
+#include "pipeline/sampler.h"
+
+/* Where rows come from. Its functions are called by the loader's thread. */
+typedef struct ec_row_source {
+    void *arg;
+    int32_t width;        /* D >= 1 */
+    int32_t views;        /* >= 1; above 1 a view is drawn for every position */
+    const int32_t *label; /* class of every row, borrowed */
+    /* out (count, D): item view[k] of row[k]. */
+    ec_status (*read)(void *arg, const int64_t *row, const int32_t *view, int32_t count, float *out);
+    /* Rows that will be read soon; returns at once. NULL: nothing is to be gained. */
+    void (*will_need)(void *arg, const int64_t *row, int32_t count);
+} ec_row_source;
+
+/* Rows of an open cache, borrowed, of float16 or float32 and with labels (EC_ERR_DATA otherwise). Rows are announced
+ * where the cache does not fit into memory. */
+ec_status ec__row_source_cache(ec_cache *cache, ec_row_source *out);
+
+typedef struct ec_loader_config {
+    int64_t global_rows;          /* G, a multiple of size */
+    int32_t rank, size;
+    uint64_t seed;                /* of the views */
+    int64_t first_step, end_step; /* steps [first_step, end_step) are loaded */
+} ec_loader_config;
+
+/* One batch of this rank; valid until the next call of ec__loader_next. */
+typedef struct ec_batch {
+    int64_t step;
+    const float *x[EC_MODALITIES];       /* (B, D), host memory, aligned to EC_ARENA_ALIGN */
+    const int32_t *label[EC_MODALITIES]; /* (B) */
+    const int64_t *row[EC_MODALITIES];   /* (B) rows of the cache */
+} ec_batch;
+
+typedef struct ec_loader ec_loader;
+
+/* Starts the thread. sampler and sources are borrowed; until the loader is closed they belong to its thread. Not
+ * collective. */
+ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler, const ec_row_source source[EC_MODALITIES],
+                          ec_loader **out);
+void ec__loader_close(ec_loader *loader); /* accepts NULL; ends the thread, whatever it is doing */
+
+/* The next batch, in the order of steps; *out is NULL after the last. Waits for it. An error of the thread comes here, in
+ * place of the batch that it prevented, with the thread's record; and again at every further call. */
+ec_status ec__loader_next(ec_loader *loader, const ec_batch **out);
+
+/* Nanoseconds that ec__loader_next has waited so far. */
+int64_t ec__loader_wait_ns(const ec_loader *loader);
+
+#endif
