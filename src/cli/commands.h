@@ -9,6 +9,7 @@ extern const cli_command cli_bench_supcon; /* a part of bench */
 extern const cli_command cli_cache;
 extern const cli_command cli_cache_build;
 extern const cli_command cli_config;
+extern const cli_command cli_demo;
 extern const cli_command cli_version;
 
 #endif

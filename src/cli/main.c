@@ -6,7 +6,7 @@
 
 /* In the order in which a new user needs them. */
 static const cli_command *const commands[] = {
-    &cli_cache, &cli_config, &cli_bench, &cli_version, NULL,
+    &cli_demo, &cli_cache, &cli_config, &cli_bench, &cli_version, NULL,
 };
 
 static const cli_command program = {

@@ -58,7 +58,8 @@ static ec_status open_format(reader *r) {
         goto done;
     }
     for (unsigned i = 0; i < r->format->nb_streams; i++)
-        if (r->format->streams[i]->codecpar->codec_type != AVMEDIA_TYPE_AUDIO) r->format->streams[i]->discard = AVDISCARD_ALL;
+        if (r->format->streams[i]->codecpar->codec_type != AVMEDIA_TYPE_AUDIO)
+            r->format->streams[i]->discard = AVDISCARD_ALL;
     code = avformat_find_stream_info(r->format, NULL);
     if (code < 0) status = ec__av_error(code, r->path, "cannot examine its streams");
 done:
@@ -75,7 +76,8 @@ static ec_status choose_stream(reader *r) {
         if (audio && r->stream < 0) r->stream = (int)i;
         else stream->discard = AVDISCARD_ALL;
     }
-    if (r->stream < 0) return EC_ERROR(EC_ERR_DATA, "%s has no audio stream (format: %s)", r->path, r->format->iformat->long_name);
+    if (r->stream < 0)
+        return EC_ERROR(EC_ERR_DATA, "%s has no audio stream (format: %s)", r->path, r->format->iformat->long_name);
     return EC_OK;
 }
 
@@ -191,8 +193,8 @@ static ec_status check_length(const reader *r, const ec_audio_sink *sink) {
     if (!(avcodec_descriptor_get(r->codec->codec_id)->props & AV_CODEC_PROP_LOSSLESS))
         slack = 4 * (int64_t)(r->codec->frame_size > 2048 ? r->codec->frame_size : 2048);
     if (sink->seen >= promised - slack) return EC_OK;
-    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld samples, %lld are there", r->path,
-                                (long long)promised, (long long)sink->seen);
+    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld samples, %lld are there",
+                                r->path, (long long)promised, (long long)sink->seen);
     if (!sink->options.tolerate_damage) return status;
     EC_WARN("%s", ec_error_last()->text);
     return EC_OK;

@@ -17,7 +17,7 @@ ec_status ec__audio_sink_init(ec_audio_sink *sink, const char *path, const ec_au
     sink->path = path;
     if (options) sink->options = *options;
     ec_audio_options *o = &sink->options;
-    if (!(o->start_s >= 0) || !(o->end_s >= 0) || !isfinite(o->start_s) || !isfinite(o->end_s))
+    if (!(o->start_s >= 0) || !(o->end_s >= 0) || !isfinite(o->start_s))
         return EC_ERROR(EC_ERR_USAGE, "%s: a cut from %g s to %g s cannot be made", path, o->start_s, o->end_s);
     if (o->end_s > 0 && o->end_s <= o->start_s)
         return EC_ERROR(EC_ERR_USAGE, "%s: the cut ends at %g s, before it starts at %g s", path, o->end_s, o->start_s);
@@ -37,7 +37,9 @@ ec_status ec__audio_sink_rate(ec_audio_sink *sink, int32_t rate) {
     sink->rate = rate;
     const double farthest = 9e18; /* exactly convertible to int64_t */
     sink->first = (int64_t)fmin(round(sink->options.start_s * rate), farthest);
-    sink->last = sink->options.end_s > 0 ? (int64_t)fmin(round(sink->options.end_s * rate), farthest) : INT64_MAX;
+    sink->last = sink->options.end_s > 0 && isfinite(sink->options.end_s)
+                     ? (int64_t)fmin(round(sink->options.end_s * rate), farthest)
+                     : INT64_MAX;
     double limit = sink->options.max_s * rate;
     sink->limit = limit < (double)most_samples ? (int64_t)limit : most_samples;
     return EC_OK;
@@ -58,8 +60,8 @@ static ec_status reserve(ec_audio_sink *sink, int64_t more) {
     return EC_OK;
 }
 
-/* sum[i] += sample i of one channel. step: bytes from one sample of the channel to the next. memcpy because a packet may
- * start at any address; double sums are exact for up to 32-bit integers. */
+/* sum[i] += sample i of one channel. step: bytes from one sample of the channel to the next. memcpy because a packet
+ * may start at any address; double sums are exact for up to 32-bit integers. */
 #define ADD(type, name)                                                                        \
     static void add_##name(double *sum, const uint8_t *from, size_t step, int64_t frames) {    \
         for (int64_t i = 0; i < frames; i++, from += step) {                                   \
@@ -109,7 +111,8 @@ ec_status ec__audio_sink_push(ec_audio_sink *sink, const uint8_t *const *data, e
     enum { BLOCK = 1024 };
     double sum[BLOCK];
     if (channels < 1 || channels > EC_AUDIO_MAX_CHANNELS)
-        return EC_ERROR(EC_ERR_DATA, "%s has %d channels; 1 to %d can be read", sink->path, channels, EC_AUDIO_MAX_CHANNELS);
+        return EC_ERROR(EC_ERR_DATA, "%s has %d channels; 1 to %d can be read", sink->path, channels,
+                        EC_AUDIO_MAX_CHANNELS);
     /* The part of these frames that lies inside the cut. */
     int64_t from = sink->first - sink->seen, to = sink->last - sink->seen;
     if (from < 0) from = 0;
@@ -139,8 +142,8 @@ bool ec__audio_sink_full(const ec_audio_sink *sink) { return sink->rate && sink-
 ec_status ec__audio_sink_finish(ec_audio_sink *sink, ec_audio *out) {
     if (sink->seen == 0) return EC_ERROR(EC_ERR_DATA, "%s holds no audio samples", sink->path);
     if (sink->count == 0)
-        return EC_ERROR(EC_ERR_DATA, "%s: the cut starts at %g s and the file ends at %g s", sink->path, sink->options.start_s,
-                        (double)sink->seen / sink->rate);
+        return EC_ERROR(EC_ERR_DATA, "%s: the cut starts at %g s and the file ends at %g s", sink->path,
+                        sink->options.start_s, (double)sink->seen / sink->rate);
     /* Waveforms are kept for a while: the doubling's slack is not. A realloc that fails leaves the larger one. */
     float *exact = realloc(sink->samples, (size_t)sink->count * sizeof *exact);
     *out = (ec_audio){.samples = exact ? exact : sink->samples, .count = sink->count, .rate = sink->rate};

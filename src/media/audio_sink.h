@@ -31,8 +31,8 @@ ec_status ec__audio_sink_init(ec_audio_sink *sink, const char *path, const ec_au
 /* Fixes the rate before the first samples; a second, different rate is EC_ERR_DATA. */
 ec_status ec__audio_sink_rate(ec_audio_sink *sink, int32_t rate);
 
-/* Adds frames samples of each channel. Interleaved: data[0] holds them channel by channel; planar: data[c] is channel c.
- * Integers are in the machine's byte order (S24: little endian); data need not be aligned. */
+/* Adds frames samples of each channel. Interleaved: data[0] holds them channel by channel; planar: data[c] is channel
+ * c. Integers are in the machine's byte order (S24: little endian); data need not be aligned. */
 ec_status ec__audio_sink_push(ec_audio_sink *sink, const uint8_t *const *data, ec_sample_format format, bool planar,
                               int32_t channels, int64_t frames);
 

@@ -15,7 +15,8 @@ static void catch_message(void *source, int level, const char *format, va_list a
     if (level > AV_LOG_ERROR) return;
     vsnprintf(last_message, sizeof last_message, format, args);
     size_t length = strlen(last_message);
-    while (length > 0 && (last_message[length - 1] == '\n' || last_message[length - 1] == '.')) last_message[--length] = '\0';
+    while (length > 0 && (last_message[length - 1] == '\n' || last_message[length - 1] == '.'))
+        last_message[--length] = '\0';
 }
 
 static void install(void) { av_log_set_callback(catch_message); }

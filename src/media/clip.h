@@ -41,8 +41,8 @@ ec_status ec__clip_check(const ec_clip_config *config);
 /* Clips that a waveform of samples >= 1 samples gives: at least 1. EC_ERR_DATA for a short one that is refused. */
 ec_status ec__clip_count(const ec_clip_config *config, int64_t samples, int64_t *count);
 
-/* First sample of clip number clip < count; 0 for a short waveform. step and index (the item's global index) only matter
- * to EC_CLIP_RANDOM. */
+/* First sample of clip number clip < count; 0 for a short waveform. step and index (the item's global index) only
+ * matter to EC_CLIP_RANDOM. */
 int64_t ec__clip_start(const ec_clip_config *config, int64_t samples, int64_t clip, uint32_t step, uint64_t index);
 
 /* out[config->length] = the clip that starts at sample start, filled up where the waveform is short. */

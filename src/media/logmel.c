@@ -51,9 +51,11 @@ size_t ec__logmel_workspace(const ec_logmel *logmel) {
 
 static ec_status check_config(const ec_logmel_config *c) {
     if (c->rate < 1 || c->n_mels < 1 || c->n_mels > 1024)
-        return EC_ERROR(EC_ERR_USAGE, "a mel spectrogram with %d bands at %d Hz: 1 to 1024 bands are possible", c->n_mels, c->rate);
+        return EC_ERROR(EC_ERR_USAGE, "a mel spectrogram with %d bands at %d Hz: 1 to 1024 bands are possible",
+                        c->n_mels, c->rate);
     if (!(c->f_min >= 0) || !(c->f_max > c->f_min) || !isfinite(c->f_max))
-        return EC_ERROR(EC_ERR_USAGE, "mel bands from %g Hz to %g Hz: the first must be the lower one", c->f_min, c->f_max);
+        return EC_ERROR(EC_ERR_USAGE, "mel bands from %g Hz to %g Hz: the first must be the lower one", c->f_min,
+                        c->f_max);
     return EC_OK;
 }
 
@@ -68,7 +70,8 @@ static ec_status make_bands(ec_logmel *logmel, const float *fb) {
         for (int32_t k = 0; k < bins; k++) {
             float weight = fb[k * mels + m];
             if (!(weight >= 0) || !isfinite(weight))
-                return EC_ERROR(EC_ERR_DATA, "the stored mel filterbank has weight %g at bin %d of band %d", (double)weight, k, m);
+                return EC_ERROR(EC_ERR_DATA, "the stored mel filterbank has weight %g at bin %d of band %d",
+                                (double)weight, k, m);
             if (weight == 0) continue;
             if (b->end == 0) b->begin = k;
             b->end = k + 1;
@@ -157,7 +160,8 @@ static void decibels(float *x, int64_t count) {
     }
 }
 
-static ec_status run(const ec_logmel *logmel, const float *waveform, int64_t samples, void *memory, bool log_scale, float *out) {
+static ec_status run(const ec_logmel *logmel, const float *waveform, int64_t samples, void *memory, bool log_scale,
+                     float *out) {
     EC_RETURN_IF(ec__stft_check(logmel->stft, samples));
     ec_arena arena = ec__arena_over(memory, ec__logmel_workspace(logmel));
     workspace w = carve(logmel, &arena);
@@ -178,12 +182,14 @@ static ec_status run(const ec_logmel *logmel, const float *waveform, int64_t sam
     return EC_OK;
 }
 
-ec_status ec__logmel(const ec_logmel *logmel, const float *waveform, int64_t samples, void *workspace_memory, float *out) {
+ec_status ec__logmel(const ec_logmel *logmel, const float *waveform, int64_t samples, void *workspace_memory,
+                     float *out) {
     EC_RETURN_IF(run(logmel, waveform, samples, workspace_memory, true, out));
     return EC_OK;
 }
 
-ec_status ec__mel_power(const ec_logmel *logmel, const float *waveform, int64_t samples, void *workspace_memory, float *out) {
+ec_status ec__mel_power(const ec_logmel *logmel, const float *waveform, int64_t samples, void *workspace_memory,
+                        float *out) {
     EC_RETURN_IF(run(logmel, waveform, samples, workspace_memory, false, out));
     return EC_OK;
 }

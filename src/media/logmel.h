@@ -40,7 +40,7 @@ ec_status ec__logmel_new(const ec_logmel_config *config, ec_logmel **out);
 void ec__logmel_free(ec_logmel *logmel);
 
 int64_t ec__logmel_frames(const ec_logmel *logmel, int64_t samples); /* T = 1 + samples / hop */
-size_t ec__logmel_workspace(const ec_logmel *logmel);                /* bytes, aligned to EC_ARENA_ALIGN by the caller */
+size_t ec__logmel_workspace(const ec_logmel *logmel); /* bytes, aligned to EC_ARENA_ALIGN by the caller */
 
 /* waveform[samples] -> out, n_mels x T values in the configured order: decibels (absolute silence is exactly -100), or
  * with ec__mel_power the mel power itself. Allocates nothing; the bits do not depend on threads. EC_ERR_DATA where the

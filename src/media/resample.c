@@ -61,7 +61,8 @@ ec_status ec__resampler_new(int32_t from_rate, int32_t to_rate, ec_resampler **o
     r->taps = ((int64_t)width + 2 + LANES - 1) / LANES * LANES;
     r->first = malloc((size_t)r->to * sizeof *r->first);
     r->tap = malloc((size_t)(r->to * r->taps) * sizeof *r->tap);
-    if (!r->first || !r->tap) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld resampling taps", (long long)(r->to * r->taps));
+    if (!r->first || !r->tap)
+        EC_FAIL(EC_ERR_MEMORY, "no memory for %lld resampling taps", (long long)(r->to * r->taps));
     make_taps(r);
     *out = r;
     r = NULL;

@@ -1,7 +1,7 @@
 /* Change of the sampling rate, as torchaudio.functional.resample does it with its default parameters.
  *
- * With o and n the two rates divided by their greatest common divisor, b = 0.99 min(o, n) and h(t) = sinc(t) cos^2(pi t/12)
- * for |t| < 6 (a Hann window six zero crossings wide to each side), output i = q n + p is
+ * With o and n the two rates divided by their greatest common divisor, b = 0.99 min(o, n) and h(t) = sinc(t) cos^2(pi
+ * t/12) for |t| < 6 (a Hann window six zero crossings wide to each side), output i = q n + p is
  *
  *     y[i] = sum_j x[q o + j] h((j/o - p/n) b) b/o,        x = 0 outside,        ceil(n count / o) outputs.
  *

@@ -54,7 +54,8 @@ ec_status ec__stft_new(int32_t n_fft, int32_t hop, const float *window, ec_stft 
     ec_status status = EC_OK;
     ec_stft *stft = NULL;
     if (n_fft < 16 || n_fft > 65536 || n_fft % 2 != 0 || hop < 1 || hop > n_fft)
-        EC_FAIL(EC_ERR_USAGE, "a spectrogram with n_fft %d and hop %d: n_fft is even, 16 to 65536, and hop 1 to n_fft", n_fft, hop);
+        EC_FAIL(EC_ERR_USAGE, "a spectrogram with n_fft %d and hop %d: n_fft is even, 16 to 65536, and hop 1 to n_fft",
+                n_fft, hop);
     stft = calloc(1, sizeof *stft);
     if (!stft) EC_FAIL(EC_ERR_MEMORY, "no memory for a spectrogram");
     stft->n_fft = n_fft;
@@ -88,7 +89,8 @@ int64_t ec__stft_frames(const ec_stft *stft, int64_t samples) { return 1 + sampl
 
 ec_status ec__stft_check(const ec_stft *stft, int64_t samples) {
     if (samples > stft->n_fft / 2) return EC_OK;
-    return EC_ERROR(EC_ERR_DATA, "a waveform of %lld samples is too short for a spectrogram with n_fft %d: more than %d are needed",
+    return EC_ERROR(EC_ERR_DATA,
+                    "a waveform of %lld samples is too short for a spectrogram with n_fft %d: more than %d are needed",
                     (long long)samples, stft->n_fft, stft->n_fft / 2);
 }
 

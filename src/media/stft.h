@@ -14,8 +14,8 @@ typedef struct ec_stft ec_stft;
 
 enum { EC_STFT_BLOCK = 32 }; /* frames that are transformed together */
 
-/* n_fft: even, 16 to 65536; hop: 1 to n_fft. window: n_fft values (a checkpoint's), or NULL for the periodic Hann window
- * 0.5 - 0.5 cos(2 pi k / n_fft); copied. EC_ERR_USAGE for other sizes. */
+/* n_fft: even, 16 to 65536; hop: 1 to n_fft. window: n_fft values (a checkpoint's), or NULL for the periodic Hann
+ * window 0.5 - 0.5 cos(2 pi k / n_fft); copied. EC_ERR_USAGE for other sizes. */
 ec_status ec__stft_new(int32_t n_fft, int32_t hop, const float *window, ec_stft **out);
 void ec__stft_free(ec_stft *stft);
 

@@ -50,7 +50,8 @@ static ec_status parse_format(wav *w) {
     const uint8_t *chunk = w->format_chunk;
     int64_t bytes = w->format_bytes;
     if (bytes == 0) return EC_ERROR(EC_ERR_DATA, "%s: no format chunk before the samples", w->path);
-    if (bytes < 16) return EC_ERROR(EC_ERR_DATA, "%s: a format chunk of %lld bytes; 16 are needed", w->path, (long long)bytes);
+    if (bytes < 16)
+        return EC_ERROR(EC_ERR_DATA, "%s: a format chunk of %lld bytes; 16 are needed", w->path, (long long)bytes);
     uint32_t code = u16(chunk), channels = u16(chunk + 2), rate = u32(chunk + 4);
     uint32_t block = u16(chunk + 12), bits = u16(chunk + 14);
     if (code == EXTENSIBLE && bytes >= 26) code = u16(chunk + 24); /* the first two bytes of the sub-format's GUID */
@@ -63,11 +64,14 @@ static ec_status parse_format(wav *w) {
     else
         return EC_ERROR(EC_ERR_ENV, "%s: WAV format %u with %u bits needs a build with FFmpeg", w->path, code, bits);
     if (channels < 1 || channels > EC_AUDIO_MAX_CHANNELS)
-        return EC_ERROR(EC_ERR_DATA, "%s has %u channels; 1 to %d can be read", w->path, channels, EC_AUDIO_MAX_CHANNELS);
+        return EC_ERROR(EC_ERR_DATA, "%s has %u channels; 1 to %d can be read", w->path, channels,
+                        EC_AUDIO_MAX_CHANNELS);
     if (block != channels * (bits / 8))
-        return EC_ERROR(EC_ERR_DATA, "%s: a frame of %u channels of %u bits cannot have %u bytes", w->path, channels, bits, block);
+        return EC_ERROR(EC_ERR_DATA, "%s: a frame of %u channels of %u bits cannot have %u bytes", w->path, channels,
+                        bits, block);
     if (rate < 1 || rate > EC_AUDIO_MAX_RATE)
-        return EC_ERROR(EC_ERR_DATA, "%s: a rate of %u samples a second; 1 to %d can be read", w->path, rate, EC_AUDIO_MAX_RATE);
+        return EC_ERROR(EC_ERR_DATA, "%s: a rate of %u samples a second; 1 to %d can be read", w->path, rate,
+                        EC_AUDIO_MAX_RATE);
     w->channels = (int32_t)channels;
     w->rate = (int32_t)rate;
     w->frame_bytes = (int32_t)block;
@@ -108,8 +112,9 @@ static ec_status find_data(wav *w) {
 static ec_status check_length(wav *w, bool tolerate_damage) {
     int64_t present = w->size - w->data_at;
     if (w->data_bytes <= present) return EC_OK;
-    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld bytes of samples, %lld are there", w->path,
-                                (long long)w->data_bytes, (long long)present);
+    ec_status status =
+        EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld bytes of samples, %lld are there", w->path,
+                 (long long)w->data_bytes, (long long)present);
     if (!tolerate_damage) return status;
     EC_WARN("%s", ec_error_last()->text);
     w->data_bytes = present;
@@ -125,7 +130,8 @@ static ec_status read_samples(wav *w, ec_audio_sink *sink) {
     int64_t frames = w->data_bytes / w->frame_bytes;
     for (int64_t done = 0; done < frames && !ec__audio_sink_full(sink);) {
         int64_t block = frames - done < FRAMES ? frames - done : FRAMES;
-        EC_TRY(ec__pread_exact(w->fd, w->path, buffer, (size_t)(block * w->frame_bytes), w->data_at + done * w->frame_bytes));
+        EC_TRY(ec__pread_exact(w->fd, w->path, buffer, (size_t)(block * w->frame_bytes),
+                               w->data_at + done * w->frame_bytes));
         EC_TRY(ec__audio_sink_push(sink, (const uint8_t *const[]){buffer}, w->format, false, w->channels, block));
         done += block;
     }

@@ -62,7 +62,8 @@ static worst compare(const float *power, const float *db, const double *ref_powe
 static void check_filterbank(hid_t file, bool stored) {
     ec_logmel_config config = config_of(file);
     test_array fb = test_h5_f32(file, "mel_fb"), window = test_h5_f32(file, "window");
-    test_array x = test_h5_f32(file, "waveform"), power = test_h5_f64(file, "mel_power"), db = test_h5_f64(file, "mel_db");
+    test_array x = test_h5_f32(file, "waveform"), power = test_h5_f64(file, "mel_power"),
+               db = test_h5_f64(file, "mel_db");
     if (stored) config.filterbank = fb.f32, config.window = window.f32;
     ec_logmel *logmel = NULL;
     CHECK_OK(ec__logmel_new(&config, &logmel));
@@ -74,7 +75,8 @@ static void check_filterbank(hid_t file, bool stored) {
         float *p = run(logmel, x.f32 + i * samples, samples, false, values);
         float *d = run(logmel, x.f32 + i * samples, samples, true, values);
         worst one = compare(p, d, power.f64 + i * values, db.f64 + i * values, config.n_mels, frames);
-        w = (worst){fmax(w.rel_max, one.rel_max), fmax(w.relative, one.relative), fmax(w.db, one.db), w.cells + one.cells};
+        w = (worst){fmax(w.rel_max, one.rel_max), fmax(w.relative, one.relative), fmax(w.db, one.db),
+                    w.cells + one.cells};
         free(p), free(d);
     }
     assert_true(w.cells > 0);
@@ -126,7 +128,8 @@ static void test_power_spectrum(void **state) {
     assert_int_equal(bins, ref.dim[1]);
     assert_true(frames <= EC_STFT_BLOCK);
     void *work = aligned_alloc(EC_ARENA_ALIGN, ec__stft_workspace(stft));
-    float *power = malloc((size_t)bins * EC_STFT_BLOCK * sizeof *power), *got = malloc((size_t)(bins * frames) * sizeof *got);
+    float *power = malloc((size_t)bins * EC_STFT_BLOCK * sizeof *power),
+          *got = malloc((size_t)(bins * frames) * sizeof *got);
     for (int64_t i = 0; i < x.dim[0]; i++) {
         CHECK_OK(ec__stft_check(stft, x.dim[1]));
         ec__stft_power(stft, x.f32 + i * x.dim[1], x.dim[1], 0, frames, work, power);

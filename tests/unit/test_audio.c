@@ -1,5 +1,5 @@
-/* Sound files written by the test, byte by byte, read back by the WAV reader and by the build's own decoder; broken ones
- * must end in errors that say what is wrong. Then the clips that encoders take. */
+/* Sound files written by the test, byte by byte, read back by the WAV reader and by the build's own decoder; broken
+ * ones must end in errors that say what is wrong. Then the clips that encoders take. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -84,7 +84,9 @@ static void check_samples(const ec_audio *audio, int first, int frames, int chan
 
 static void test_formats(void **state) {
     (void)state;
-    const struct { int code, bits; } formats[] = {{PCM, 8}, {PCM, 16}, {PCM, 24}, {PCM, 32}, {IEEE_FLOAT, 32}, {IEEE_FLOAT, 64}};
+    const struct {
+        int code, bits;
+    } formats[] = {{PCM, 8}, {PCM, 16}, {PCM, 24}, {PCM, 32}, {IEEE_FLOAT, 32}, {IEEE_FLOAT, 64}};
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         for (int channels = 1; channels <= 6; channels += channels == 2 ? 4 : 1) {
             wav w = make(formats[i].code, formats[i].bits, channels, 22050, 5000);
@@ -103,8 +105,16 @@ static void test_cut(void **state) {
     (void)state;
     wav w = make(PCM, 16, 2, 8000, 20000);
     const char *path = save(&w, w.size);
-    const struct { double start, end; int first, count; } cuts[] = {
-        {0, 0, 0, 20000}, {1, 2, 8000, 8000}, {0.5, 0, 4000, 16000}, {2.25, 99, 18000, 2000}, {0, 0.001, 0, 8}, {1.00003, 1.0005, 8000, 4}};
+    const struct {
+        double start, end;
+        int first, count;
+    } cuts[] = {{0, 0, 0, 20000},
+                {1, 2, 8000, 8000},
+                {0.5, 0, 4000, 16000},
+                {2.25, 99, 18000, 2000},
+                {2.25, INFINITY, 18000, 2000},
+                {0, 0.001, 0, 8},
+                {1.00003, 1.0005, 8000, 4}};
     for (int r = 0; r < 2; r++) {
         ec_audio audio = {0};
         for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
@@ -113,7 +123,8 @@ static void test_cut(void **state) {
             ec__audio_release(&audio);
         }
         CHECK_ERROR(readers[r](path, &(ec_audio_options){.start_s = 3}, &audio), EC_ERR_DATA, "ends at 2.5 s");
-        CHECK_ERROR(readers[r](path, &(ec_audio_options){.start_s = 2, .end_s = 1}, &audio), EC_ERR_USAGE, "before it starts");
+        CHECK_ERROR(readers[r](path, &(ec_audio_options){.start_s = 2, .end_s = 1}, &audio), EC_ERR_USAGE,
+                    "before it starts");
         CHECK_ERROR(readers[r](path, &(ec_audio_options){.start_s = -1}, &audio), EC_ERR_USAGE, "-1 s");
         CHECK_ERROR(readers[r](path, &(ec_audio_options){.start_s = NAN}, &audio), EC_ERR_USAGE, "nan");
         CHECK_ERROR(readers[r](path, &(ec_audio_options){.max_s = 2}, &audio), EC_ERR_DATA, "longer than 2 s");
@@ -158,8 +169,12 @@ static void test_broken(void **state) {
 
 static void test_lying_headers(void **state) {
     (void)state;
-    const struct { size_t at; uint64_t value; int bytes; } lies[] = {
-        {22, 0, 2}, {22, 65535, 2}, {24, 0, 4}, {24, 4000000000u, 4}, {32, 0, 2}, {34, 0, 2}, {40, 2000000000, 4}, {16, 4, 4}};
+    const struct {
+        size_t at;
+        uint64_t value;
+        int bytes;
+    } lies[] = {{22, 0, 2}, {22, 65535, 2}, {24, 0, 4},          {24, 4000000000u, 4},
+                {32, 0, 2}, {34, 0, 2},     {40, 2000000000, 4}, {16, 4, 4}};
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++)
         for (int r = 0; r < 2; r++) {
             wav w = make(PCM, 16, 2, 16000, 3000);
@@ -210,7 +225,8 @@ static void test_tolerate(void **state) {
         CHECK_OK(readers[r](save(&w, HEAD + 4 * 5000), &(ec_audio_options){.tolerate_damage = true}, &audio));
         check_samples(&audio, 0, 5000, 2, 16000);
         ec__audio_release(&audio);
-        CHECK_ERROR(readers[r](save(&w, HEAD), &(ec_audio_options){.tolerate_damage = true}, &audio), EC_ERR_DATA, NULL);
+        CHECK_ERROR(readers[r](save(&w, HEAD), &(ec_audio_options){.tolerate_damage = true}, &audio), EC_ERR_DATA,
+                    NULL);
     }
     free(w.bytes);
 }
