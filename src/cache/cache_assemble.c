@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "cache/cache_build.h"
 #include "core/file.h"
@@ -196,7 +195,7 @@ static ec_status read_row(const assembly *a, int64_t sample, char *into) {
     size_t bytes = (size_t)a->info.row_bytes;
     EC_RETURN_IF(ec__pread_exact(a->fd[a->part_of[sample]], a->build->folder, into, bytes,
                                  r->slot * a->info.row_bytes));
-    if (XXH3_64bits(into, bytes) != r->data_sum)
+    if (ec__checksum_of(into, bytes) != r->data_sum)
         return EC_ERROR(EC_ERR_DATA,
                         "%s: the row of %s changed since it was computed (build again: it will be computed anew)",
                         a->build->folder, a->build->spec->id[sample]);
@@ -217,7 +216,7 @@ static ec_status copy_features(assembly *a, int64_t offset, const ec_progress *p
         int64_t first = b * x->block_rows, count = x->rows - first < x->block_rows ? x->rows - first : x->block_rows;
         for (int64_t k = 0; k < count; k++) EC_TRY(read_row(a, a->kept[first + k], block + k * x->row_bytes));
         size_t bytes = (size_t)(count * x->row_bytes);
-        a->checksum[b] = XXH3_64bits(block, bytes);
+        a->checksum[b] = ec__checksum_of(block, bytes);
         if (fwrite(block, 1, bytes, stream) != bytes)
             EC_FAIL(EC_ERR_IO, "cannot write %s: %s", a->temporary, strerror(errno));
         ec__progress(progress, "rows", first + count, x->rows);
@@ -235,7 +234,7 @@ static ec_status write_file(assembly *a, const ec_progress *progress) {
     ec_status status = EC_OK;
     ec_h5 *file = NULL;
     ec_h5_info features;
-    char sum[17];
+    char sum[EC_CHECKSUM_HEX];
     const ec_cache_identity *id = &a->info.identity;
     EC_TRY(ec__h5_create(a->temporary, &file));
     EC_TRY(write_index(file, a));
@@ -244,7 +243,7 @@ static ec_status write_file(assembly *a, const ec_progress *progress) {
     EC_TRY(ec__h5_flush(file)); /* makes the file long enough, so that the library's own end and ours agree */
     EC_TRY(copy_features(a, features.offset, progress));
     EC_TRY(ec__h5_write(file, "checksum", EC_H5_U64, 1, &a->info.blocks, a->checksum));
-    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)ec__cache_index_checksum(&a->info));
+    EC_TRY(ec__cache_index_checksum(&a->info, sum));
     EC_TRY(ec__h5_set_text(file, "index_checksum", sum));
     ec_h5 *complete = file;
     file = NULL;

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 const char *ec__split_name(ec_split split) {
     static const char *const name[EC_SPLITS] = {"train", "valid", "test"};
@@ -84,48 +83,39 @@ int64_t ec__cache_block_rows(int64_t row_bytes) {
     return rows;
 }
 
-/* Every piece goes in with its length in front, so that no two contents give the same stream. */
-static void feed(XXH3_state_t *state, const void *data, size_t bytes) {
-    uint64_t length = bytes;
-    XXH3_64bits_update(state, &length, sizeof length);
-    if (bytes) XXH3_64bits_update(state, data, bytes);
+static void add_strings(ec_checksum *sum, const ec_h5_strings *strings) {
+    ec__checksum_number(sum, strings->count);
+    for (int64_t k = 0; k < strings->count; k++) ec__checksum_text(sum, ec__h5_string(strings, k));
 }
 
-static void feed_text(XXH3_state_t *state, const char *text) { feed(state, text, strlen(text)); }
-static void feed_number(XXH3_state_t *state, int64_t number) { feed(state, &number, sizeof number); }
-
-static void feed_strings(XXH3_state_t *state, const ec_h5_strings *strings) {
-    feed_number(state, strings->count);
-    for (int64_t k = 0; k < strings->count; k++) feed_text(state, ec__h5_string(strings, k));
+static void add_identity(ec_checksum *sum, const ec_cache_identity *x) {
+    ec__checksum_text(sum, x->modality);
+    ec__checksum_text(sum, x->encoder);
+    ec__checksum_text(sum, x->encoder_sha256);
+    ec__checksum_number(sum, x->random_weights);
+    ec__checksum_text(sum, x->preprocessing);
+    ec__checksum_text(sum, x->manifest_sha256);
+    ec__checksum_text(sum, ec__h5_type_name(x->dtype));
+    ec__checksum_number(sum, x->views);
+    ec__checksum_number(sum, x->width);
 }
 
-uint64_t ec__cache_index_checksum(const ec_cache_info *x) {
-    XXH3_state_t *state = XXH3_createState();
-    if (!state) return 0; /* memory for 576 bytes; a wrong sum is an error to the reader, never silent */
-    XXH3_64bits_reset(state);
-    const ec_cache_identity *id = &x->identity;
-    feed_text(state, id->modality);
-    feed_text(state, id->encoder);
-    feed_text(state, id->encoder_sha256);
-    feed_number(state, id->random_weights);
-    feed_text(state, id->preprocessing);
-    feed_text(state, id->manifest_sha256);
-    feed_text(state, ec__h5_type_name(id->dtype));
-    feed_number(state, id->views);
-    feed_number(state, id->width);
-    feed_text(state, x->created_by);
-    feed_number(state, x->rows);
-    feed_number(state, x->class_count);
-    feed(state, x->label, x->label ? (size_t)x->rows * sizeof *x->label : 0);
-    feed(state, x->tags, x->tags ? (size_t)x->rows * (size_t)x->class_count : 0);
-    feed(state, x->split, (size_t)x->rows);
-    feed_strings(state, &x->id);
-    feed_strings(state, &x->class_names);
-    feed_strings(state, &x->skipped_id);
-    feed_strings(state, &x->skipped_reason);
-    feed_number(state, x->block_rows);
-    feed(state, x->checksum, (size_t)x->blocks * sizeof *x->checksum);
-    uint64_t sum = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return sum;
+ec_status ec__cache_index_checksum(const ec_cache_info *x, char hex[EC_CHECKSUM_HEX]) {
+    ec_checksum *sum = NULL;
+    EC_RETURN_IF(ec__checksum_new(&sum));
+    add_identity(sum, &x->identity);
+    ec__checksum_text(sum, x->created_by);
+    ec__checksum_number(sum, x->rows);
+    ec__checksum_number(sum, x->class_count);
+    ec__checksum_bytes(sum, x->label, x->label ? (size_t)x->rows * sizeof *x->label : 0);
+    ec__checksum_bytes(sum, x->tags, x->tags ? (size_t)x->rows * (size_t)x->class_count : 0);
+    ec__checksum_bytes(sum, x->split, (size_t)x->rows);
+    add_strings(sum, &x->id);
+    add_strings(sum, &x->class_names);
+    add_strings(sum, &x->skipped_id);
+    add_strings(sum, &x->skipped_reason);
+    ec__checksum_number(sum, x->block_rows);
+    ec__checksum_bytes(sum, x->checksum, (size_t)x->blocks * sizeof *x->checksum);
+    ec__checksum_hex(ec__checksum_end(sum), hex);
+    return EC_OK;
 }

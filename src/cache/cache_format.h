@@ -12,7 +12,7 @@
  *     /skipped/id, /skipped/reason  (M)  text: samples of the manifest that are left out
  *
  * and attributes of the root: format, format_version, created_by, the fields of ec_cache_identity, block_rows, and
- * index_checksum: XXH3-64 of everything besides /features, in the order of cache_format.c, as 16 hex digits.
+ * index_checksum: XXH3-64 of everything besides /features, as 16 hex digits.
  * /features is contiguous and begins at a multiple of EC_H5_ALIGN. Rows are in manifest order. */
 #ifndef EC_CACHE_CACHE_FORMAT_H
 #define EC_CACHE_CACHE_FORMAT_H
@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cache/checksum.h"
 #include "cache/h5.h"
 
 #define EC_CACHE_FORMAT "emoclim feature cache"
@@ -74,8 +75,8 @@ ec_status ec__cache_check_rows(const ec_cache_info *info);
 /* Rows of a checksummed block, from the bytes of a row. */
 int64_t ec__cache_block_rows(int64_t row_bytes);
 
-/* XXH3-64 of everything besides /features. */
-uint64_t ec__cache_index_checksum(const ec_cache_info *info);
+/* XXH3-64 of everything besides /features, in the order of cache_format.c. */
+ec_status ec__cache_index_checksum(const ec_cache_info *info, char hex[EC_CHECKSUM_HEX]);
 
 /* Both as JSON; a NULL text of expected (and a manifest not given) is not compared. EC_ERR_DATA naming each field that
  * differs: "PATH: preprocessing.n_fft is 1024, expected 2048; ...". */

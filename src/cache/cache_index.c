@@ -126,9 +126,9 @@ static ec_status read_rows(ec_h5 *file, ec_cache *cache) {
 
 static ec_status check_sum(ec_h5 *file, const ec_cache *cache) {
     ec_status status = EC_OK;
-    char *stored = NULL, computed[17];
+    char *stored = NULL, computed[EC_CHECKSUM_HEX];
     EC_TRY(ec__h5_get_text(file, "index_checksum", &stored));
-    snprintf(computed, sizeof computed, "%016llx", (unsigned long long)ec__cache_index_checksum(&cache->info));
+    EC_TRY(ec__cache_index_checksum(&cache->info, computed));
     if (strcmp(stored, computed) != 0)
         EC_FAIL(EC_ERR_DATA, "%s is corrupt: labels, ids or attributes have checksum %s, %.16s expected", cache->path,
                 computed, stored);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "cache/half.h"
 #include "core/clock.h"
@@ -169,7 +168,7 @@ ec_status ec__cache_part_append(ec_cache_part *part, int64_t row, const void *va
     EC_RETURN_IF(write_exact(part, part->rows_fd, part->rows_path, part->row, part->row_bytes,
                              part->slots * part->row_bytes));
     ec_part_record record = {.kind = EC_PART_ROW, .row = row, .slot = part->slots,
-                             .data_sum = XXH3_64bits(part->row, (size_t)part->row_bytes)};
+                             .data_sum = ec__checksum_of(part->row, (size_t)part->row_bytes)};
     part->slots++;
     part->unflushed += part->row_bytes;
     return add_record(part, &record);

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "cache/cache_part.h"
 #include "core/file.h"
@@ -26,7 +25,7 @@ ec_status ec__part_path(const char *folder, int32_t number, const char *extensio
 }
 
 static uint64_t record_sum(const ec_part_record *record) {
-    return XXH3_64bits(record, offsetof(ec_part_record, record_sum));
+    return ec__checksum_of(record, offsetof(ec_part_record, record_sum));
 }
 
 void ec__part_seal(ec_part_record *record) {
@@ -56,7 +55,7 @@ static ec_status check_rows(const char *path, int64_t row_bytes, ec_part_scan *s
         if (r->kind != EC_PART_ROW) continue;
         if (slots >= bytes / row_bytes) break;
         EC_TRY(ec__pread_exact(fd, path, row, (size_t)row_bytes, slots * row_bytes));
-        if (XXH3_64bits(row, (size_t)row_bytes) != r->data_sum) break;
+        if (ec__checksum_of(row, (size_t)row_bytes) != r->data_sum) break;
         slots++;
     }
     scan->count = good;

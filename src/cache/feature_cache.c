@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "cache/cache_reader.h"
 #include "cache/half.h"
@@ -61,7 +60,7 @@ ec_status ec__cache_check_compatible(const ec_cache *cache, const ec_cache_ident
 static ec_status check_block(ec_cache *cache, int64_t block) {
     const ec_cache_info *x = &cache->info;
     int64_t first = block * x->block_rows, end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
-    uint64_t found = XXH3_64bits(cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
+    uint64_t found = ec__checksum_of(cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
     if (found != x->checksum[block])
         return EC_ERROR(EC_ERR_DATA,
                         "%s is corrupt: block %lld (rows %lld to %lld) has checksum %016llx, %016llx expected",
