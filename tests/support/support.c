@@ -159,6 +159,11 @@ void test_fill(float *x, int64_t count, uint64_t seed) {
     }
 }
 
+void test_write_file(const char *path, const void *bytes, size_t count) {
+    FILE *stream = fopen(path, "wb");
+    if (!stream || fwrite(bytes, 1, count, stream) != count || fclose(stream) != 0) fail_msg("cannot write %s", path);
+}
+
 static char folder[256];
 
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *at) {

@@ -65,6 +65,9 @@ void test_limit(const char *what, double figure, double limit);
 /* Repeatable test input: uniform in [-1, 1), from Philox with EC_RNG_TEST. */
 void test_fill(float *x, int64_t count, uint64_t seed);
 
+/* Writes a file quickly: neither atomic nor flushed to disk. */
+void test_write_file(const char *path, const void *bytes, size_t count);
+
 /* A fresh empty folder for a test's files, under $TMPDIR or /tmp; removed at exit. Static buffer. */
 const char *test_folder(void);
 
