@@ -10,6 +10,7 @@ extern const cli_command cli_cache;
 extern const cli_command cli_cache_build;
 extern const cli_command cli_config;
 extern const cli_command cli_demo;
+extern const cli_command cli_doctor;
 extern const cli_command cli_version;
 
 #endif

@@ -6,7 +6,13 @@
 
 /* In the order in which a new user needs them. */
 static const cli_command *const commands[] = {
-    &cli_demo, &cli_cache, &cli_config, &cli_bench, &cli_version, NULL,
+    &cli_doctor,
+    &cli_demo,
+    &cli_config,
+    &cli_cache,
+    &cli_bench,
+    &cli_version,
+    NULL,
 };
 
 static const cli_command program = {
