@@ -1,9 +1,11 @@
 /* What the program says: results to stdout, log and errors to stderr. */
+#define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/cli.h"
 
@@ -102,17 +104,34 @@ static const char *hint(ec_status code) {
     return NULL;
 }
 
+/* Does rank 0 say the same, having the same command line and the same text of a configuration? A configuration that cannot
+ * be opened may be a matter of one host. */
+static bool is_the_same_everywhere(const ec_error *error) {
+    if (error->code == EC_ERR_USAGE) return true;
+    return error->code == EC_ERR_CONFIG && strncmp(error->text, "configuration: ", strlen("configuration: ")) != 0;
+}
+
+/* A record taken over from another rank is printed there. */
+static bool is_told_elsewhere(const ec_error *error) {
+    if (output.size > 1) return error->rank >= 0 && error->rank != output.rank;
+    return launcher_rank() > 0 && is_the_same_everywhere(error);
+}
+
+/* mpirun ends all ranks when one has failed. The silent ones must not be that one before another has said why. */
+static void leave_time_to_tell(void) {
+    struct timespec half_a_second = {.tv_nsec = 500000000};
+    nanosleep(&half_a_second, NULL);
+}
+
 void cli_print_error(const char *command, bool verbose) {
     const ec_error *error = ec_error_last();
     char line[EC_ERROR_TEXT + 512], who[32] = "";
     if (error->code == EC_OK || error->code == EC_STOPPED) return;
-    if (output.size > 1) {
-        /* A record taken over from another rank is printed there. */
-        if (error->rank >= 0 && error->rank != output.rank) return;
-        snprintf(who, sizeof who, "[rank %d] ", output.rank);
-    } else if (error->code == EC_ERR_USAGE && launcher_rank() > 0) {
-        return; /* every rank has the same command line: rank 0 tells */
+    if (is_told_elsewhere(error)) {
+        leave_time_to_tell();
+        return;
     }
+    if (output.size > 1) snprintf(who, sizeof who, "[rank %d] ", output.rank);
     snprintf(line, sizeof line, "%s%s: %s%s", who, command, error->code == EC_ERR_BUG ? "internal error: " : "",
              error->text);
     cli_line(line);

@@ -7,10 +7,16 @@
 #include "cli/cli.h"
 #include "core/stop.h"
 
-/* Only async-signal-safe calls here. A second TERM or INT means that the user does not want to wait. */
+/* TERM and INT so far. */
+static volatile sig_atomic_t endings;
+
+/* Only async-signal-safe calls here. A second TERM or INT means that the user does not want to wait; one after a USR1 may
+ * be the scheduler's, while the checkpoint that USR1 asked for is being written. */
 static void handler(int number) {
     int saved = errno;
-    bool impatient = (number == SIGINT || number == SIGTERM) && ec__stop_requested() != 0;
+    bool ending = number == SIGINT || number == SIGTERM;
+    bool impatient = ending && endings > 0;
+    if (ending) endings = 1;
     ec__stop_request(number);
     if (impatient) {
         struct sigaction standard = {.sa_handler = SIG_DFL};
