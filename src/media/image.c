@@ -1,6 +1,5 @@
 #include "media/image.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,7 +112,11 @@ ec_status ec__image_decode(const void *bytes, size_t count, const char *name, ec
         if (count < 12) return EC_ERROR(EC_ERR_DATA, "%s: %zu bytes are too few for a picture", name, count);
         return EC_ERROR(EC_ERR_DATA, "%s: not a picture of a known format (it begins with the bytes %02x %02x %02x %02x)",
                         name, b[0], b[1], b[2], b[3]);
-    default: EC_RETURN_IF(ec__image_decode_other(format, b, count, name, out)); break;
+    default:
+        if (!ec__image_complete(format, b, count))
+            return EC_ERROR(EC_ERR_DATA, "%s: damaged %s file: it ends early", name, ec__image_format_name(format));
+        EC_RETURN_IF(ec__image_decode_other(format, b, count, name, out));
+        break;
     }
     return EC_OK;
 }

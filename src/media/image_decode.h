@@ -2,6 +2,8 @@
 #ifndef EC_MEDIA_IMAGE_DECODE_H
 #define EC_MEDIA_IMAGE_DECODE_H
 
+#include <stdbool.h>
+
 #include "media/image.h"
 
 typedef enum ec_image_format {
@@ -22,6 +24,9 @@ typedef enum ec_image_format {
 } ec_image_format;
 
 const char *ec__image_format_name(ec_image_format format);
+
+/* False where the file ends before what its header announces; true also where only the decoder can tell. */
+bool ec__image_complete(ec_image_format format, const uint8_t *bytes, size_t count);
 
 ec_status ec__image_decode_jpeg(const uint8_t *bytes, size_t count, const char *name, ec_image **out);
 ec_status ec__image_decode_png(const uint8_t *bytes, size_t count, const char *name, ec_image **out);

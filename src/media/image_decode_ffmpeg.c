@@ -164,11 +164,15 @@ static void copy_rows(const AVFrame *frame, ec_image *image) {
     image->palette_count = 256;
 }
 
-/* The bytes of most BMP files with 32 bits a pixel that FFmpeg takes for alpha are padding: only files with bit masks
- * (a compression field that is not 0) have alpha. */
+/* Formats with room for alpha that may be padding. A BMP file has alpha only with bit masks (a compression field that is
+ * not 0); a WebP file says in its first chunk whether it has (RFC 9649: VP8X, flag L; VP8L, alpha_is_used). */
 static bool alpha_is_padding(ec_image_format format, const uint8_t *bytes, size_t count) {
     static const uint8_t zero[4];
-    return format == EC_FORMAT_BMP && count >= 34 && memcmp(bytes + 30, zero, 4) == 0;
+    if (count < 34) return false;
+    if (format == EC_FORMAT_BMP) return memcmp(bytes + 30, zero, 4) == 0;
+    if (format != EC_FORMAT_WEBP) return false;
+    if (memcmp(bytes + 12, "VP8X", 4) == 0) return !(bytes[20] & 0x10);
+    return memcmp(bytes + 12, "VP8L", 4) == 0 && !(bytes[24] & 0x10);
 }
 
 /* As in Pillow, a BMP or GIF file whose palette is the ramp of the grays is a gray picture, not one of a palette. For GIF

@@ -38,7 +38,7 @@ static ec_status open_net(ec_encoder *encoder, const ec_encoder_options *options
     info->precision = options->precision;
     if (options->kind == EC_ENCODER_CLIP_VIT)
         EC_RETURN_IF(ec__clip_vit_open(encoder->be, options, source, &encoder->net, info));
-    else return EC_ERROR(EC_ERR_ENV, "this build has no %s", info->name);
+    else EC_RETURN_IF(ec__shortchunk_open(encoder->be, options, source, &encoder->net, info));
     if (info->random)
         EC_WARN("%s has RANDOM weights (seed %llu): no weight file was given, its embeddings carry no learned meaning",
                 info->name, (unsigned long long)options->seed);

@@ -17,7 +17,7 @@ typedef enum ec_encoder_input { EC_INPUT_IMAGE, EC_INPUT_WAVEFORM } ec_encoder_i
 
 /* Sees inner layers (tests, visualisation): count samples from sample first on, per_sample values each, valid during the
  * call. May be called from several threads at a time. CLIP: "conv1" (tokens, W), "ln_pre" and "block0" ... (tokens+1, W).
- * ShortChunkCNN: "layer1" ... "layer7" (C, H, W), "tags" (tags) where the weights have them. */
+ * ShortChunkCNN: "layer1" ... "layer7" (C, H, W). */
 typedef void (*ec_encoder_probe)(void *arg, const char *layer, int32_t first, int32_t count, const float *values,
                                  int64_t per_sample);
 
@@ -32,6 +32,7 @@ typedef struct ec_encoder_options {
     int32_t heads;                  /* CLIP; 0: width / 64. Shapes do not tell */
     /* Sizes of random weights; 0: those of ViT-B/32 (768, 12, 32, 224, 512) and of the real ShortChunkCNN (128). */
     int32_t width, layers, patch, resolution, output;
+    int32_t samples;        /* ShortChunkCNN: of a clip; 0: 59049 */
     ec_encoder_probe probe; /* NULL: nobody looks */
     void *probe_arg;
 } ec_encoder_options;

@@ -1,6 +1,8 @@
 /* Convolutions by oneDNN, over maps with channels in blocks of 16 (the layout of its AVX-512 kernels, of the direct
  * algorithm and of Winograd's alike), weights packed once.
  *
+ * Numbers of channels are filled up to whole blocks with weights of zero: oneDNN has its fast kernels for those only.
+ *
  * Winograd's transform (stride 1, 3x3) needs 2.25 times fewer products or better, and differs from the direct sum by some
  * 1e-6; its cut of the work may depend on the batch, which is therefore part of the layer. */
 #include <stdlib.h>
@@ -22,14 +24,16 @@ typedef struct conv_key {
     int32_t batch, in_channels, in_height, in_width, out_channels, kernel, stride, padding, add, relu;
 } conv_key;
 
+static int32_t padded(int32_t channels) { return channels == 1 ? 1 : (channels + BLOCK - 1) / BLOCK * BLOCK; }
+
 static conv_key key_of(const ec_conv_desc *desc) {
     conv_key key;
     memset(&key, 0, sizeof key);
     key.batch = desc->batch;
-    key.in_channels = desc->in_channels;
+    key.in_channels = padded(desc->in_channels);
     key.in_height = desc->in_height;
     key.in_width = desc->in_width;
-    key.out_channels = desc->out_channels;
+    key.out_channels = (desc->out_channels + BLOCK - 1) / BLOCK * BLOCK;
     key.kernel = desc->kernel;
     key.stride = desc->stride;
     key.padding = desc->padding;
@@ -69,7 +73,7 @@ done:
 }
 
 static bool winograd_pays(const conv_key *key) {
-    return key->stride == 1 && key->kernel == 3 && key->in_channels % BLOCK == 0 && key->out_channels % BLOCK == 0;
+    return key->stride == 1 && key->kernel == 3 && key->in_channels > 1;
 }
 
 static ec_status make_descriptor(ec_cpu_dnnl *dnnl, const conv_key *key, dnnl_primitive_desc_t *out) {
@@ -122,29 +126,52 @@ void ec__cpu_conv_free(ec_backend *be, ec_conv *layer) {
     free(layer);
 }
 
-ec_status ec__cpu_conv_new(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias, ec_conv **out) {
+/* Weights with the channels of key, zeros where desc has none. Owned by the caller. */
+static ec_status pad_weights(const ec_conv_desc *desc, const conv_key *key, const float *weight, float **out) {
+    const size_t area = (size_t)desc->kernel * (size_t)desc->kernel, in = (size_t)key->in_channels;
+    float *all = calloc((size_t)key->out_channels * in * area, sizeof *all);
+    if (!all) return EC_ERROR(EC_ERR_MEMORY, "no memory for a convolution");
+    const size_t row = (size_t)desc->in_channels * area;
+    for (size_t o = 0; o < (size_t)desc->out_channels; o++) memcpy(all + o * in * area, weight + o * row, row * sizeof *all);
+    *out = all;
+    return EC_OK;
+}
+
+static ec_status pack(ec_backend *be, ec_conv *layer, const float *weight, const float *bias) {
     ec_status status = EC_OK;
     ec_cpu_dnnl *dnnl = be->main_stream(be)->dnnl;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_memory_desc_t plain;
     void *memory = NULL;
-    const dnnl_dims_t dims = {desc->out_channels, desc->in_channels, desc->kernel, desc->kernel};
-    const conv_key key = key_of(desc);
-    ec_conv *layer = calloc(1, sizeof *layer);
-    if (!layer) EC_FAIL(EC_ERR_MEMORY, "no memory for a convolution");
-    layer->desc = *desc;
+    float *all = NULL;
+    const conv_key key = key_of(&layer->desc);
+    const dnnl_dims_t dims = {key.out_channels, key.in_channels, key.kernel, key.kernel};
+    const size_t bias_bytes = sizeof(float) * (size_t)key.out_channels;
     EC_TRY(make_descriptor(dnnl, &key, &pd));
     const dnnl_memory_desc_t *packed = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     EC_TRY(be->memory->alloc(be, dnnl_memory_desc_get_size(packed), &layer->weight));
-    EC_TRY(be->memory->alloc(be, sizeof(float) * (size_t)desc->out_channels, &memory));
+    EC_TRY(be->memory->alloc(be, bias_bytes, &memory));
     layer->bias = memory;
-    memcpy(layer->bias, bias, sizeof(float) * (size_t)desc->out_channels);
+    memset(layer->bias, 0, bias_bytes);
+    memcpy(layer->bias, bias, sizeof(float) * (size_t)layer->desc.out_channels);
+    EC_TRY(pad_weights(&layer->desc, &key, weight, &all));
     EC_DNNL(dnnl_memory_desc_init_by_tag(&plain, 4, dims, dnnl_f32, dnnl_oihw));
-    EC_TRY(ec__cpu_dnnl_reorder(dnnl, &plain, weight, packed, layer->weight));
+    EC_TRY(ec__cpu_dnnl_reorder(dnnl, &plain, all, packed, layer->weight));
+done:
+    free(all);
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    return status;
+}
+
+ec_status ec__cpu_conv_new(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias, ec_conv **out) {
+    ec_status status = EC_OK;
+    ec_conv *layer = calloc(1, sizeof *layer);
+    if (!layer) EC_FAIL(EC_ERR_MEMORY, "no memory for a convolution");
+    layer->desc = *desc;
+    EC_TRY(pack(be, layer, weight, bias));
     *out = layer;
     layer = NULL;
 done:
-    if (pd) dnnl_primitive_desc_destroy(pd);
     ec__cpu_conv_free(be, layer);
     return status;
 }
