@@ -1,7 +1,8 @@
 #include "cache/half.h"
 
-#include <stdbool.h>
 #include <string.h>
+
+#include "core/cpu_feature.h"
 
 static float half_to_float(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff, bits;
@@ -49,20 +50,12 @@ void ec__float_to_half_portable(const float *in, uint16_t *out, int64_t count) {
     for (int64_t i = 0; i < count; i++) out[i] = float_to_half(in[i]);
 }
 
-static bool have_f16c(void) {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
-#else
-    return false;
-#endif
-}
-
 void ec__half_to_float(const uint16_t *in, float *out, int64_t count) {
-    if (have_f16c()) ec__half_to_float_avx2(in, out, count);
+    if (ec__cpu_has_avx2_f16c()) ec__half_to_float_avx2(in, out, count);
     else ec__half_to_float_portable(in, out, count);
 }
 
 void ec__float_to_half(const float *in, uint16_t *out, int64_t count) {
-    if (have_f16c()) ec__float_to_half_avx2(in, out, count);
+    if (ec__cpu_has_avx2_f16c()) ec__float_to_half_avx2(in, out, count);
     else ec__float_to_half_portable(in, out, count);
 }

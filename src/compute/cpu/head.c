@@ -5,13 +5,14 @@
 
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/head_table.h"
+#include "core/cpu_feature.h"
 
 static const ec_cpu_head_table *loops(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
         return &ec__cpu_head_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (ec__cpu_has_avx2_f16c() && __builtin_cpu_supports("fma"))
         return &ec__cpu_head_avx2;
 #endif
     return &ec__cpu_head_base;

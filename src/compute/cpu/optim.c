@@ -3,13 +3,14 @@
 #include "compute/cpu/optim_kernels.h"
 
 #include "compute/cpu/cpu.h"
+#include "core/cpu_feature.h"
 
 static ec_cpu_adam_loop loop(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
         return ec__cpu_adam_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (ec__cpu_has_avx2_f16c() && __builtin_cpu_supports("fma"))
         return ec__cpu_adam_avx2;
 #endif
     return ec__cpu_adam_base;
