@@ -47,6 +47,7 @@ typedef void (*part_fn)(const job *j, ec_supcon_work *work, const ec_supcon_span
 static void each_tile(const job *j, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second,
                       part_fn part) {
     const bool same = first->modality == second->modality && first->row == second->row;
+    const float *columns = ec__supcon_columns(&j->plan, j->problem, work, second);
     for (int32_t tb = 0; tb * EC_SUPCON_TILE < second->rows; tb++)
         for (int32_t ta = 0; ta * EC_SUPCON_TILE < first->rows && (!same || ta <= tb); ta++) {
             const int32_t at_a = ta * EC_SUPCON_TILE, at_b = tb * EC_SUPCON_TILE;
@@ -55,7 +56,7 @@ static void each_tile(const job *j, ec_supcon_work *work, const ec_supcon_span *
                                                      left_a < EC_SUPCON_TILE ? left_a : EC_SUPCON_TILE);
             const ec_supcon_span b = ec__supcon_span(j->problem, second->modality, second->row + at_b,
                                                      left_b < EC_SUPCON_TILE ? left_b : EC_SUPCON_TILE);
-            const float *panels = work->columns + (ptrdiff_t)at_b * j->problem->dim;
+            const float *panels = columns + (ptrdiff_t)at_b * j->problem->dim;
             const bool diagonal = same && ta == tb;
             if (!diagonal && is_whole(&a) && is_whole(&b)) {
                 part(j, work, &a, &b, panels, true, true);
@@ -102,7 +103,6 @@ static void sums_part(const job *j, ec_supcon_work *work, const ec_supcon_span *
 
 static void sums_pair(void *arg, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second) {
     const job *j = arg;
-    j->plan.kernel->pack_columns(row_of(j, second), second->rows, j->problem->dim, work->columns);
     each_tile(j, work, first, second, sums_part);
 }
 
@@ -154,7 +154,6 @@ static void gradient_part(const job *j, ec_supcon_work *work, const ec_supcon_sp
 
 static void gradient_pair(void *arg, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second) {
     const job *j = arg;
-    j->plan.kernel->pack_columns(row_of(j, second), second->rows, j->problem->dim, work->columns);
     each_tile(j, work, first, second, gradient_part);
 }
 
@@ -176,7 +175,9 @@ static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, double *
     const int64_t count = (int64_t)EC_SUPCON_DIRECTIONS * problem->rows;
     for (int64_t i = 0; i < count; i++) sum[i] = 0;
     for (int64_t i = 0; problem->row_shift && i < count; i++) shift[i] = EC_SUPCON_NO_SCORE;
-    return ec__supcon_walk(be, &j.plan, problem, sums_pair, &j);
+    EC_RETURN_IF(ec__supcon_pack(be, &j.plan, problem));
+    EC_RETURN_IF(ec__supcon_walk(be, &j.plan, problem, sums_pair, &j));
+    return EC_OK;
 }
 
 static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, const float *weight, const float *shift,
@@ -186,7 +187,9 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
     j.shift = shift;
     j.grad[0] = grad[0];
     j.grad[1] = grad[1];
-    return ec__supcon_walk(be, &j.plan, problem, gradient_pair, &j);
+    EC_RETURN_IF(ec__supcon_pack(be, &j.plan, problem));
+    EC_RETURN_IF(ec__supcon_walk(be, &j.plan, problem, gradient_pair, &j));
+    return EC_OK;
 }
 
 enum { INSPECT_ROWS = 512 };

@@ -20,10 +20,11 @@ typedef struct ec_supcon_turn {
 
 /* What one worker works in. */
 typedef struct ec_supcon_work {
-    float *columns;    /* the second block, packed by columns */
+    float *columns;    /* the second block, packed by columns; unused where packed */
     float *tail;       /* (EC_SUPCON_TILE, nr) of one tile's rows */
     float *tile;       /* (EC_SUPCON_TILE + mr, EC_SUPCON_TILE_LD) */
     double *class_sum; /* (2, D) */
+    float *towards;    /* (D) */
 } ec_supcon_work;
 
 typedef struct ec_supcon_plan {
@@ -33,8 +34,10 @@ typedef struct ec_supcon_plan {
     int32_t block_rows; /* rows of a block; the last one of a modality may have fewer */
     int32_t blocks;     /* of one modality; block b of music is number blocks + b */
     int32_t tasks;
-    ec_supcon_turn *turn;   /* (2 blocks) */
-    ec_supcon_work *work;   /* one a worker */
+    bool packed;          /* both modalities are packed by columns beforehand, once for all tasks */
+    float *columns[2];    /* where packed: (G rounded up to nr, D) */
+    ec_supcon_turn *turn; /* (2 blocks) */
+    ec_supcon_work *work; /* one a worker */
 } ec_supcon_plan;
 
 /* Consecutive rows of one modality, and which of them this rank owns. */
@@ -47,6 +50,13 @@ typedef struct ec_supcon_span {
 
 /* Everything but memory; then places the arrays (counting when arena does). */
 ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim, ec_arena *arena);
+
+/* Packs both modalities where the plan has room for them. To be called before a walk. */
+ec_status ec__supcon_pack(ec_backend *be, const ec_supcon_plan *plan, const ec_supcon_problem *problem);
+
+/* The second block of a pair, packed by columns. */
+const float *ec__supcon_columns(const ec_supcon_plan *plan, const ec_supcon_problem *problem, const ec_supcon_work *work,
+                                const ec_supcon_span *second);
 
 ec_supcon_span ec__supcon_span(const ec_supcon_problem *problem, int32_t modality, int64_t row, int32_t rows);
 

@@ -62,6 +62,11 @@ typedef struct ec_supcon_kernel {
 
     /* Sum of x[i]^2, a fixed order. */
     float (*norm2)(const float *x, int32_t dim);
+
+    /* For the positives. sum += z; the products z . own, z . other and z . z; grad = by * z - towards. */
+    void (*add_to_sum)(double *sum, const float *z, int32_t dim);
+    void (*class_dots)(const float *z, const double *own, const double *other, int32_t dim, double dots[3]);
+    void (*pull)(float *grad, const float *z, float by, const float *towards, int32_t dim);
 } ec_supcon_kernel;
 
 extern const ec_supcon_kernel ec__supcon_kernel_generic;

@@ -252,6 +252,42 @@ static float norm2(const float *x, int32_t dim) {
     return vsum(total) + rest;
 }
 
+static void add_to_sum(double *sum, const float *z, int32_t dim) {
+    for (int32_t k = 0; k < dim; k++) sum[k] += (double)z[k];
+}
+
+static void class_dots(const float *z, const double *own, const double *other, int32_t dim, double dots[3]) {
+    enum { CHAINS = 16 };
+    double with_own[CHAINS] = {0}, with_other[CHAINS] = {0}, square[CHAINS] = {0};
+    int32_t k = 0;
+    for (; k + CHAINS <= dim; k += CHAINS)
+        for (int i = 0; i < CHAINS; i++) {
+            const double x = (double)z[k + i];
+            with_own[i] += x * own[k + i];
+            with_other[i] += x * other[k + i];
+            square[i] += x * x;
+        }
+    for (int i = 0; k < dim; k++, i++) {
+        const double x = (double)z[k];
+        with_own[i] += x * own[k];
+        with_other[i] += x * other[k];
+        square[i] += x * x;
+    }
+    for (int n = CHAINS / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) {
+            with_own[i] += with_own[i + n];
+            with_other[i] += with_other[i + n];
+            square[i] += square[i + n];
+        }
+    dots[0] = with_own[0];
+    dots[1] = with_other[0];
+    dots[2] = square[0];
+}
+
+static void pull(float *grad, const float *z, float by, const float *towards, int32_t dim) {
+    for (int32_t k = 0; k < dim; k++) grad[k] = by * z[k] - towards[k];
+}
+
 const ec_supcon_kernel KERNEL = {
     .name = KERNEL_NAME,
     .mr = MR,
@@ -266,4 +302,7 @@ const ec_supcon_kernel KERNEL = {
     .row_weights = row_weights,
     .product = product,
     .norm2 = norm2,
+    .add_to_sum = add_to_sum,
+    .class_dots = class_dots,
+    .pull = pull,
 };

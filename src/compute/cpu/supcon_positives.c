@@ -23,54 +23,35 @@ static bool any_owned(const ec_supcon_problem *p, const members *m, int64_t base
     return m->count > 0 && m->order[0] < first + p->rows && m->order[m->count - 1] >= first;
 }
 
-static void sum_rows(const ec_supcon_problem *p, const members *m, int32_t modality, double *sum) {
+static void sum_rows(const job *j, const members *m, int32_t modality, double *sum) {
+    const ec_supcon_problem *p = j->problem;
     memset(sum, 0, (size_t)p->dim * sizeof *sum);
-    for (int32_t i = 0; i < m->count; i++) {
-        const float *z = p->z[modality] + (m->order[i] - modality * p->global_rows) * p->dim;
-        for (int32_t k = 0; k < p->dim; k++) sum[k] += (double)z[k];
-    }
-}
-
-/* Sum of x[k] * (double)y[k] in eight chains. */
-static double dot(const double *x, const float *y, int32_t n) {
-    double part[8] = {0};
-    int32_t k = 0;
-    for (; k + 8 <= n; k += 8)
-        for (int l = 0; l < 8; l++) part[l] += x[k + l] * (double)y[k + l];
-    for (; k < n; k++) part[0] += x[k] * (double)y[k];
-    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
-}
-
-static double square(const float *x, int32_t n) {
-    double part[8] = {0};
-    int32_t k = 0;
-    for (; k + 8 <= n; k += 8)
-        for (int l = 0; l < 8; l++) part[l] += (double)x[k + l] * (double)x[k + l];
-    for (; k < n; k++) part[0] += (double)x[k] * (double)x[k];
-    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+    for (int32_t i = 0; i < m->count; i++)
+        j->plan.kernel->add_to_sum(sum, p->z[modality] + (m->order[i] - modality * p->global_rows) * p->dim, p->dim);
 }
 
 /* Own rows of one modality: mine are the rows of its class there, own_sum their sum; others those of the other one. */
 static void do_rows(const job *j, int32_t modality, const members *mine, const double *own_sum, const members *others,
-                    const double *other_sum) {
+                    const double *other_sum, float *towards) {
     const ec_supcon_problem *p = j->problem;
     const int32_t dim = p->dim;
     const int32_t intra = ec__supcon_direction(modality, modality);
     const int32_t cross = ec__supcon_direction(modality, 1 - modality), back = ec__supcon_direction(1 - modality, modality);
+    const bool has_intra = mine->count > 1, has_cross = others->count > 0;
     /* As an anchor z_i pulls towards the mean of its positives; as a positive it is pulled by every anchor of its class. */
-    const double by_intra = mine->count > 1 ? 2 * j->coefficient[intra] / (mine->count - 1) : 0;
+    const double by_intra = has_intra ? 2 * j->coefficient[intra] / (mine->count - 1) : 0;
     const double by_cross =
-        others->count > 0 ? j->coefficient[cross] / others->count + j->coefficient[back] / mine->count : 0;
+        mine->count > 0 && has_cross ? j->coefficient[cross] / others->count + j->coefficient[back] / mine->count : 0;
+    for (int32_t k = 0; k < dim; k++) towards[k] = (float)(by_intra * own_sum[k] + by_cross * other_sum[k]);
     for (int32_t i = 0; i < mine->count; i++) {
         const int64_t row = mine->order[i] - modality * p->global_rows, own = row - p->first;
         if (own < 0 || own >= p->rows) continue;
         const float *z = p->z[modality] + row * dim;
-        float *grad = j->grad[modality] + own * dim;
-        for (int32_t k = 0; k < dim; k++)
-            grad[k] = (float)-(by_intra * (own_sum[k] - (double)z[k]) + by_cross * other_sum[k]);
-        j->positive[intra * (ptrdiff_t)p->rows + own] =
-            mine->count > 1 ? (dot(own_sum, z, dim) - square(z, dim)) / (mine->count - 1) : 0;
-        j->positive[cross * (ptrdiff_t)p->rows + own] = others->count > 0 ? dot(other_sum, z, dim) / others->count : 0;
+        double dots[3];
+        j->plan.kernel->class_dots(z, own_sum, other_sum, dim, dots);
+        j->plan.kernel->pull(j->grad[modality] + own * dim, z, (float)by_intra, towards, dim);
+        j->positive[intra * (ptrdiff_t)p->rows + own] = has_intra ? (dots[0] - dots[2]) / (mine->count - 1) : 0;
+        j->positive[cross * (ptrdiff_t)p->rows + own] = has_cross ? dots[1] / others->count : 0;
     }
 }
 
@@ -81,11 +62,12 @@ static ec_status class_task(void *arg, int32_t c, ec_stream *stream) {
     const members image = {classes->order + classes->start[c], classes->music[c] - classes->start[c]};
     const members music = {classes->order + classes->music[c], classes->start[c + 1] - classes->music[c]};
     if (!any_owned(p, &image, 0) && !any_owned(p, &music, p->global_rows)) return EC_OK;
-    double *image_sum = j->plan.work[stream->worker].class_sum, *music_sum = image_sum + p->dim;
-    sum_rows(p, &image, 0, image_sum);
-    sum_rows(p, &music, 1, music_sum);
-    do_rows(j, 0, &image, image_sum, &music, music_sum);
-    do_rows(j, 1, &music, music_sum, &image, image_sum);
+    const ec_supcon_work *work = &j->plan.work[stream->worker];
+    double *image_sum = work->class_sum, *music_sum = image_sum + p->dim;
+    sum_rows(j, &image, 0, image_sum);
+    sum_rows(j, &music, 1, music_sum);
+    do_rows(j, 0, &image, image_sum, &music, music_sum, work->towards);
+    do_rows(j, 1, &music, music_sum, &image, image_sum, work->towards);
     return EC_OK;
 }
 

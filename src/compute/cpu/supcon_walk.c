@@ -2,6 +2,9 @@
 
 #include "compute/cpu/supcon.h"
 
+/* Most floats a modality that are packed once for all tasks; above, memory matters more than the 3 % of packing again. */
+static const size_t PACK_ALL = 1 << 20;
+
 static int32_t round_up(int32_t x, int32_t to) { return (x + to - 1) / to * to; }
 
 /* Rows of a block, from the shape alone: a tile's width times 1, 2, 4 .. so that packing a block is paid back by many
@@ -24,7 +27,11 @@ ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim,
     plan.tasks = all + all / 2 * (all - 1);
     plan.turn = ec__arena_take(arena, (size_t)all, sizeof *plan.turn);
     plan.work = ec__arena_take(arena, (size_t)workers, sizeof *plan.work);
-    const size_t column_floats = (size_t)round_up(plan.block_rows, plan.kernel->nr) * (size_t)dim;
+    const size_t all_floats = ((size_t)global_rows + (size_t)plan.kernel->nr) * (size_t)dim;
+    const bool packed = all_floats <= PACK_ALL;
+    for (int m = 0; m < 2; m++) plan.columns[m] = packed ? ec__arena_take(arena, all_floats, sizeof(float)) : NULL;
+    plan.packed = packed;
+    const size_t column_floats = packed ? 0 : (size_t)round_up(plan.block_rows, plan.kernel->nr) * (size_t)dim;
     const size_t tail_floats = (size_t)EC_SUPCON_TILE * (size_t)plan.kernel->nr;
     const size_t tile_floats = (size_t)(EC_SUPCON_TILE + plan.kernel->mr) * EC_SUPCON_TILE_LD;
     for (int32_t w = 0; w < workers; w++) {
@@ -33,9 +40,41 @@ ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim,
         work.tail = ec__arena_take(arena, tail_floats, sizeof(float));
         work.tile = ec__arena_take(arena, tile_floats, sizeof(float));
         work.class_sum = ec__arena_take(arena, 2 * (size_t)dim, sizeof(double));
+        work.towards = ec__arena_take(arena, (size_t)dim, sizeof(float));
         if (plan.work) plan.work[w] = work;
     }
     return plan;
+}
+
+typedef struct packing {
+    const ec_supcon_plan *plan;
+    const ec_supcon_problem *problem;
+} packing;
+
+static ec_status pack_task(void *arg, int32_t task, ec_stream *stream) {
+    const packing *p = arg;
+    const ec_supcon_plan *plan = p->plan;
+    const int32_t modality = task / plan->blocks;
+    const int64_t row = (int64_t)(task % plan->blocks) * plan->block_rows, left = plan->global_rows - row;
+    (void)stream;
+    plan->kernel->pack_columns(p->problem->z[modality] + row * plan->dim,
+                               left < plan->block_rows ? (int32_t)left : plan->block_rows, plan->dim,
+                               plan->columns[modality] + row * plan->dim);
+    return EC_OK;
+}
+
+ec_status ec__supcon_pack(ec_backend *be, const ec_supcon_plan *plan, const ec_supcon_problem *problem) {
+    packing p = {.plan = plan, .problem = problem};
+    if (plan->packed) EC_RETURN_IF(be->for_each(be, 2 * plan->blocks, pack_task, &p));
+    return EC_OK;
+}
+
+const float *ec__supcon_columns(const ec_supcon_plan *plan, const ec_supcon_problem *problem, const ec_supcon_work *work,
+                                const ec_supcon_span *second) {
+    const ptrdiff_t at = second->row * plan->dim;
+    if (plan->packed) return plan->columns[second->modality] + at;
+    plan->kernel->pack_columns(problem->z[second->modality] + at, second->rows, plan->dim, work->columns);
+    return work->columns;
 }
 
 static int32_t clamp(int64_t x, int32_t limit) { return x < 0 ? 0 : x > limit ? limit : (int32_t)x; }
