@@ -25,12 +25,9 @@ static const float SCORE_NONE = EC_SUPCON_NO_SCORE;
 
 INLINE int32_t at_most(int32_t x, int32_t limit) { return x < limit ? x : limit; }
 
-/* out = MR rows of A times NR columns of B; depth steps, each one multiply-add a lane. A function of its own, and results
- * through memory (they stay in the first-level cache), because inlined into a loop around it the compiler keeps the
- * constants of that loop in registers and spills accumulators. */
-static EC_NOINLINE void multiply(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
-                                 int32_t depth, float out[MR][NR]) {
-    vec acc[MR][NV];
+/* acc = MR rows of A times NR columns of B; depth steps, each one multiply-add a lane. */
+INLINE void multiply(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step, int32_t depth,
+                     vec acc[MR][NV]) {
     UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++) acc[r][v] = vset(0.f);
     for (int32_t k = 0; k < depth; k++) {
         vec bk[NV];
@@ -40,7 +37,28 @@ static EC_NOINLINE void multiply(const float *const a[MR], ptrdiff_t k_step, con
             UNROLL for (int v = 0; v < NV; v++) acc[r][v] = vfma(ar, bk[v], acc[r][v]);
         }
     }
+}
+
+/* out = the products. A function of its own, and results through memory (they stay in the first-level cache), because
+ * inlined into a loop around it the compiler keeps that loop's constants in registers and spills accumulators. */
+static EC_NOINLINE void multiply_to(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
+                                    int32_t depth, float out[MR][NR]) {
+    vec acc[MR][NV];
+    multiply(a, k_step, b, b_step, depth, acc);
     UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++) vstore(out[r] + v * LANES, acc[r][v]);
+}
+
+/* A whole micro tile of c (rows dim apart) += the products. */
+static EC_NOINLINE void multiply_add(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
+                                     int32_t depth, float *c, ptrdiff_t dim) {
+    vec acc[MR][NV];
+    UNROLL for (int r = 0; r < MR; r++) /* needed when the sums are done */
+        for (int line = 0; line < NR; line += 16) PREFETCH(c + r * dim + line);
+    multiply(a, k_step, b, b_step, depth, acc);
+    UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++) {
+        float *to = c + r * dim + v * LANES;
+        vstore(to, vadd(vload(to), acc[r][v]));
+    }
 }
 
 /* Addresses of the MR rows from row on; rows past the end repeat the last one, and their results are masked. */
@@ -67,7 +85,7 @@ INLINE uint64_t entry_mask(const ec_supcon_tile *t, int32_t row, int32_t column)
 INLINE void micro_dots(const ec_supcon_tile *t, int32_t row, int32_t column, float dots[MR][NR]) {
     const float *a[MR];
     row_addresses(t->a, t->dim, row, t->rows, a);
-    multiply(a, 1, t->panels + (ptrdiff_t)column * t->dim, NR, t->dim, dots);
+    multiply_to(a, 1, t->panels + (ptrdiff_t)column * t->dim, NR, t->dim, dots);
 }
 
 /* One row of powers 2^(scale * dot - shift). */
@@ -215,30 +233,22 @@ static void pack_tail(const float *z, int32_t rows, int32_t dim, float *tail) {
         for (int32_t c = 0; c < NR; c++) *tail++ = from + c < dim ? z[(ptrdiff_t)r * dim + from + c] : 0.f;
 }
 
-/* c[0 .. columns) += x, one row of a micro tile; columns < NR at the right edge. */
-INLINE void add_row(float *c, const float *x, int32_t columns) {
-    if (columns >= NR) {
-        UNROLL for (int v = 0; v < NV; v++)
-            vstore(c + v * LANES, vadd(vload(c + v * LANES), vload(x + v * LANES)));
-    } else {
-        for (int32_t i = 0; i < columns; i++) c[i] += x[i];
-    }
-}
-
 static void product(const float *a, ptrdiff_t row_step, ptrdiff_t k_step, int32_t rows, int32_t depth, const float *b,
                     const float *tail, int32_t dim, float *c) {
     _Alignas(64) float sum[MR][NR];
     for (int32_t column = 0; column < dim; column += NR) {
         const bool whole = column + NR <= dim;
         for (int32_t row = 0; row < rows; row += MR) {
-            const int32_t here = at_most(MR, rows - row);
             const float *address[MR];
             float *out = c + (ptrdiff_t)row * dim + column;
-            for (int32_t r = 0; r < here; r++) /* needed when the sums are done */
-                for (int32_t line = 0; line < NR; line += 16) PREFETCH(out + (ptrdiff_t)r * dim + line);
             row_addresses(a, row_step, row, rows, address);
-            multiply(address, k_step, whole ? b + column : tail, whole ? dim : NR, depth, sum);
-            for (int32_t r = 0; r < here; r++) add_row(out + (ptrdiff_t)r * dim, sum[r], dim - column);
+            if (whole && row + MR <= rows) {
+                multiply_add(address, k_step, b + column, dim, depth, out, dim);
+                continue;
+            }
+            multiply_to(address, k_step, whole ? b + column : tail, whole ? dim : NR, depth, sum);
+            for (int32_t r = 0; r < at_most(MR, rows - row); r++)
+                for (int32_t i = 0; i < at_most(NR, dim - column); i++) out[(ptrdiff_t)r * dim + i] += sum[r][i];
         }
     }
 }
