@@ -5,8 +5,14 @@
 static const char *const device_names[] = {
     [EC_CONFIG_DEVICE_AUTO] = "auto", [EC_CONFIG_DEVICE_CPU] = "cpu", [EC_CONFIG_DEVICE_CUDA] = "cuda"};
 
+static const char *const comm_names[] = {[EC_CONFIG_COMM_AUTO] = "auto",
+                                         [EC_CONFIG_COMM_SELF] = "self",
+                                         [EC_CONFIG_COMM_MPI] = "mpi",
+                                         [EC_CONFIG_COMM_MPI_PLAIN] = "mpi-plain"};
+
 cli_session_options cli_session_of(const ec_config *config) {
     return (cli_session_options){
+        .comm = comm_names[config->distributed.comm],
         .device = device_names[config->distributed.device],
         .threads = config->distributed.threads,
         .deadline_s = config->distributed.deadline_s,
@@ -17,7 +23,7 @@ ec_status cli_session_open(const cli_session_options *options, cli_session *out)
     ec_status status = EC_OK;
     *out = (cli_session){0};
     EC_TRY(cli_catch_signals());
-    EC_TRY(ec__comm_open("auto", &out->comm));
+    EC_TRY(ec__comm_open(options->comm ? options->comm : "auto", &out->comm));
     cli_set_ranks(out->comm->rank, out->comm->size);
     if (options->deadline_s > 0) ec__comm_set_deadline(out->comm, options->deadline_s);
     int64_t threads = options->threads;

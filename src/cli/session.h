@@ -14,6 +14,7 @@ typedef struct cli_session {
 
 /* How a session is to run; zeros are defaults. */
 typedef struct cli_session_options {
+    const char *comm;   /* NULL: "auto" */
     const char *device; /* NULL: "auto" */
     int64_t threads;    /* of this rank; 0: the processors of the host shared between its ranks */
     double deadline_s;  /* 0: the communicator's own */

@@ -47,6 +47,12 @@ typedef enum ec_config_optimizer { EC_CONFIG_ADAM, EC_CONFIG_ADAMW } ec_config_o
 typedef enum ec_config_schedule { EC_CONFIG_CONSTANT, EC_CONFIG_COSINE } ec_config_schedule;
 typedef enum ec_config_sampling { EC_CONFIG_CLASS_BALANCED, EC_CONFIG_SHUFFLED } ec_config_sampling;
 typedef enum ec_config_reduction { EC_CONFIG_REPRODUCIBLE, EC_CONFIG_FAST } ec_config_reduction;
+typedef enum ec_config_comm {
+    EC_CONFIG_COMM_AUTO,
+    EC_CONFIG_COMM_SELF,
+    EC_CONFIG_COMM_MPI,
+    EC_CONFIG_COMM_MPI_PLAIN,
+} ec_config_comm;
 typedef enum ec_config_device { EC_CONFIG_DEVICE_AUTO, EC_CONFIG_DEVICE_CPU, EC_CONFIG_DEVICE_CUDA } ec_config_device;
 typedef enum ec_config_metric {
     EC_CONFIG_BEST_LOSS, /* of the validation set; smaller is better, for all others larger */
@@ -139,6 +145,7 @@ typedef struct ec_config_logging {
 typedef struct ec_config_distributed {
     ec_config_reduction reduction;
     int64_t shards;    /* V; reproducible: training.batch_size is a multiple of it; fast: not used */
+    ec_config_comm comm; /* kinds of dist/comm.h */
     ec_config_device device;
     int64_t threads;   /* of a rank; 0: all that it may use, shared between the ranks of a host */
     double deadline_s; /* seconds without an answer after which a collective fails */

@@ -129,6 +129,8 @@ const ec__key ec__schema[] = {
            "sums over ranks in a fixed order (bits do not depend on the number of ranks), or as the library likes"),
     INT(distributed.shards, "8", 1, 4096, DYNAMICS,
          "virtual shards of the batch: divides batch_size, and the number of ranks divides it; not used with `fast`"),
+    CHOICE(distributed.comm, "auto", NAMES("auto", "self", "mpi", "mpi-plain"), FREE,
+           "how ranks exchange: `auto`: mpi where a launcher started several, else self; `mpi-plain`: no shared memory"),
     CHOICE(distributed.device, "auto", NAMES("auto", "cpu", "cuda"), FREE, "where the arithmetic is done"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),

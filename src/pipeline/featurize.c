@@ -1,6 +1,7 @@
 #include "pipeline/featurize.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -220,8 +221,7 @@ static ec_status prepare(void *arg, int32_t task, ec_stream *stream) {
     failure->text[0] = '\0';
     failure->code = f->modality == EC_IMAGE ? prepare_image(f, item, input) : prepare_music(f, item, input);
     if (failure->code == EC_OK) return EC_OK;
-    strncpy(failure->text, ec_error_last()->text, sizeof failure->text - 1);
-    failure->text[sizeof failure->text - 1] = '\0';
+    snprintf(failure->text, sizeof failure->text, "%.*s", (int)sizeof failure->text - 1, ec_error_last()->text);
     memset(input, 0, sizeof *input * (size_t)per_item);
     /* A bad file is that item's affair; a lack of memory or of a library is everybody's. */
     return failure->code == EC_ERR_DATA ? EC_OK : failure->code;
