@@ -154,11 +154,17 @@ ec_status ec__cache_load(ec_cache *cache, const ec_progress *progress) {
 }
 
 void ec__cache_will_need(const ec_cache *cache, const int64_t *row, int32_t count) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const ec_cache_info *x = &cache->info;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (int32_t k = 0; k < count; k++) {
-        if (row[k] < 0 || row[k] >= cache->info.rows) continue;
-        uintptr_t first = (uintptr_t)(cache->features + row[k] * cache->info.row_bytes);
-        uintptr_t start = first / page * page;
-        madvise((void *)start, first + (uintptr_t)cache->info.row_bytes - start, MADV_WILLNEED);
+        if (row[k] < 0 || row[k] >= x->rows) continue;
+        int64_t first = row[k], rows = 1, block = row[k] >> cache->block_shift;
+        /* The first touch of a block reads all of it. */
+        if (!cache->unchecked && !atomic_load_explicit(&cache->verified[block], memory_order_relaxed)) {
+            first = block * x->block_rows;
+            rows = x->rows - first < x->block_rows ? x->rows - first : x->block_rows;
+        }
+        uintptr_t at = (uintptr_t)(cache->features + first * x->row_bytes), start = at / page * page;
+        madvise((void *)start, at + (uintptr_t)(rows * x->row_bytes) - start, MADV_WILLNEED);
     }
 }

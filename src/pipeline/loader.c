@@ -64,6 +64,8 @@ ec_status ec__row_source_cache(ec_cache *cache, ec_row_source *out) {
     return EC_OK;
 }
 
+void ec__row_source_announce(ec_row_source *source) { source->will_need = cache_will_need; }
+
 /* Draws the rows of steps up to AHEAD after step, each once and in order, and announces them. */
 static ec_status draw_ahead(ec_loader *l, int64_t step) {
     ec_status status = EC_OK;

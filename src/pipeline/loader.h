@@ -26,6 +26,9 @@ typedef struct ec_row_source {
  * where the cache does not fit into memory. */
 ec_status ec__row_source_cache(ec_cache *cache, ec_row_source *out);
 
+/* Makes such a source announce its rows in any case: for a file that would fit but is not in memory yet. */
+void ec__row_source_announce(ec_row_source *source);
+
 typedef struct ec_loader_config {
     int64_t global_rows;          /* G, a multiple of size */
     int32_t rank, size;
