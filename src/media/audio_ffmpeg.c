@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "media/audio_sink.h"
 #include "media/avlog_ffmpeg.h"
+#include "media/ogg.h"
 #include "media/wav.h"
 
 typedef struct reader {
@@ -24,6 +25,7 @@ typedef struct reader {
     AVFrame *frame;
     int stream;
     int64_t damaged; /* packets that could not be decoded */
+    bool finished;   /* what still follows is no music */
 } reader;
 
 const char *ec__audio_reader(void) { return "FFmpeg libavformat " AV_STRINGIFY(LIBAVFORMAT_VERSION); }
@@ -135,8 +137,25 @@ static ec_status push_frame(reader *r, ec_audio_sink *sink) {
     return EC_OK;
 }
 
-/* A packet that does not decode: an error, or one more to count. */
+/* The length that the header promises, in samples, less what may be missing: compressed formats may count a few frames
+ * of delay and padding that are trimmed. -1 where there is no promise (FFmpeg's guess from the file's size is none). */
+static int64_t promised_samples(const reader *r, const ec_audio_sink *sink) {
+    const AVStream *stream = r->format->streams[r->stream];
+    if (!sink->rate || stream->duration == AV_NOPTS_VALUE ||
+        r->format->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE)
+        return -1;
+    int64_t slack = 1, frame = r->codec->frame_size > 2048 ? r->codec->frame_size : 2048;
+    if (!(avcodec_descriptor_get(r->codec->codec_id)->props & AV_CODEC_PROP_LOSSLESS)) slack = 4 * frame;
+    int64_t samples = av_rescale_q(stream->duration, stream->time_base, (AVRational){1, sink->rate}) - slack;
+    return samples > 0 ? samples : 0;
+}
+
+/* A packet that does not decode: an error, or one more to count. Behind the last promised sample it is neither: tags of
+ * all sorts are appended to MP3 and FLAC files. */
 static ec_status damaged(reader *r, const ec_audio_sink *sink, int code) {
+    int64_t promised = promised_samples(r, sink);
+    r->finished = promised >= 0 && sink->seen >= promised;
+    if (r->finished) return EC_OK;
     if (code == AVERROR(ENOMEM) || !sink->options.tolerate_damage) {
         char what[96];
         snprintf(what, sizeof what, "damaged after %.3f s", sink->rate ? (double)sink->seen / sink->rate : 0.0);
@@ -147,7 +166,7 @@ static ec_status damaged(reader *r, const ec_audio_sink *sink, int code) {
 }
 
 static ec_status receive_frames(reader *r, ec_audio_sink *sink) {
-    while (!ec__audio_sink_full(sink)) {
+    while (!r->finished && !ec__audio_sink_full(sink)) {
         int code = avcodec_receive_frame(r->codec, r->frame);
         if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return EC_OK;
         if (code < 0) {
@@ -162,7 +181,7 @@ static ec_status receive_frames(reader *r, ec_audio_sink *sink) {
 }
 
 static ec_status decode_packets(reader *r, ec_audio_sink *sink) {
-    while (!ec__audio_sink_full(sink)) {
+    while (!r->finished && !ec__audio_sink_full(sink)) {
         int code = av_read_frame(r->format, r->packet);
         if (code == AVERROR_EOF) {
             avcodec_send_packet(r->codec, NULL); /* what the decoder still holds */
@@ -181,22 +200,28 @@ static ec_status decode_packets(reader *r, ec_audio_sink *sink) {
     return EC_OK;
 }
 
-/* Compares with the length that the header promises, where it does (and FFmpeg did not just guess it from the size). */
-static ec_status check_length(const reader *r, const ec_audio_sink *sink) {
-    const AVStream *stream = r->format->streams[r->stream];
-    if (ec__audio_sink_full(sink) || !sink->rate || stream->duration == AV_NOPTS_VALUE ||
-        r->format->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE)
-        return EC_OK;
-    int64_t promised = av_rescale_q(stream->duration, stream->time_base, (AVRational){1, sink->rate});
-    /* Compressed formats may count a few frames of delay and padding that are trimmed. */
-    int64_t slack = 1;
-    if (!(avcodec_descriptor_get(r->codec->codec_id)->props & AV_CODEC_PROP_LOSSLESS))
-        slack = 4 * (int64_t)(r->codec->frame_size > 2048 ? r->codec->frame_size : 2048);
-    if (sink->seen >= promised - slack) return EC_OK;
-    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld samples, %lld are there",
-                                r->path, (long long)promised, (long long)sink->seen);
-    if (!sink->options.tolerate_damage) return status;
+static ec_status fail_or_warn(ec_status status, bool tolerate_damage) {
+    if (status != EC_ERR_DATA || !tolerate_damage) return status;
     EC_WARN("%s", ec_error_last()->text);
+    ec_error_clear();
+    return EC_OK;
+}
+
+/* Before decoding, where the container tells. */
+static ec_status check_container(const reader *r, bool tolerate_damage) {
+    const char *name = r->format->iformat->name;
+    if (strcmp(name, "wav") == 0) EC_RETURN_IF(ec__wav_check_length(r->path, tolerate_damage));
+    if (strcmp(name, "ogg") == 0) EC_RETURN_IF(fail_or_warn(ec__ogg_check_end(r->path), tolerate_damage));
+    return EC_OK;
+}
+
+/* After decoding: is what the header promises there? */
+static ec_status check_length(const reader *r, const ec_audio_sink *sink) {
+    int64_t promised = promised_samples(r, sink);
+    if (ec__audio_sink_full(sink) || sink->seen >= promised) return EC_OK;
+    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld samples or more, %lld are there",
+                                r->path, (long long)promised, (long long)sink->seen);
+    EC_RETURN_IF(fail_or_warn(status, sink->options.tolerate_damage));
     return EC_OK;
 }
 
@@ -207,7 +232,7 @@ ec_status ec__audio_decode(const char *path, const ec_audio_options *options, ec
     ec__av_begin();
     EC_TRY(ec__audio_sink_init(&sink, path, options));
     EC_TRY(open_reader(&r));
-    if (strcmp(r.format->iformat->name, "wav") == 0) EC_TRY(ec__wav_check_length(path, sink.options.tolerate_damage));
+    EC_TRY(check_container(&r, sink.options.tolerate_damage));
     EC_TRY(decode_packets(&r, &sink));
     EC_TRY(check_length(&r, &sink));
     if (r.damaged > 0)
