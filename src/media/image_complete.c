@@ -10,7 +10,8 @@ static bool bmp_complete(const uint8_t *b, size_t count) {
     if (le32(b + 14) < 40 || le32(b + 30) != 0) return true; /* another header, or compressed: the decoder will see */
     int64_t width = (int32_t)le32(b + 18), height = (int32_t)le32(b + 22), bits = le16(b + 28);
     if (height < 0) height = -height; /* rows from the top */
-    if (width < 1 || width > EC_IMAGE_PIXELS_MAX || height > EC_IMAGE_PIXELS_MAX || bits > 32) return true;
+    if (width < 1 || width > EC_IMAGE_PIXELS_MAX || height > EC_IMAGE_PIXELS_MAX || bits < 1 || bits > 32)
+        return true;
     int64_t row = (width * bits + 31) / 32 * 4;
     return height <= ((int64_t)count - le32(b + 10)) / row;
 }

@@ -14,7 +14,6 @@ typedef enum ec_image_format {
     EC_FORMAT_DDS,
     EC_FORMAT_GIF,
     EC_FORMAT_JPEG2000,
-    EC_FORMAT_JPEGXL,
     EC_FORMAT_PNM,
     EC_FORMAT_PSD,
     EC_FORMAT_QOI,

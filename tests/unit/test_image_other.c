@@ -121,7 +121,32 @@ static void test_cuts(void **state) {
         }
 }
 
+/* Headers that promise nothing or too much. */
+static void test_lying_bmp(void **state) {
+    (void)state;
+    const struct {
+        int32_t width, height;
+        uint8_t bits;
+    } lies[] = {{3, 2, 0}, {0, 2, 24}, {3, 0, 24}, {-3, 2, 24}, {3, INT32_MIN, 24}, {INT32_MAX, INT32_MAX, 24}, {3, 2, 255},
+                {3, 200, 24}, {30000, 30000, 1}};
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        uint8_t bytes[sizeof bmp_rgb];
+        ec_image *image = NULL;
+        memcpy(bytes, bmp_rgb, sizeof bytes);
+        for (int b = 0; b < 4; b++) {
+            bytes[18 + b] = (uint8_t)((uint32_t)lies[i].width >> 8 * b);
+            bytes[22 + b] = (uint8_t)((uint32_t)lies[i].height >> 8 * b);
+        }
+        bytes[28] = lies[i].bits;
+        ec_status status = ec__image_decode(bytes, sizeof bytes, "lie.bmp", &image);
+        if (status != EC_ERR_DATA && (EMOCLIM_HAVE_FFMPEG || status != EC_ERR_ENV))
+            fail_msg("lie %zu: %s", i, ec_status_name(status));
+        assert_non_null(strstr(ec_error_last()->text, "lie.bmp: "));
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pixels), cmocka_unit_test(test_cuts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pixels), cmocka_unit_test(test_cuts),
+                                       cmocka_unit_test(test_lying_bmp)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
