@@ -236,7 +236,8 @@ static ec_status write_file(assembly *a, const ec_progress *progress) {
     ec_h5_info features;
     char sum[EC_CHECKSUM_HEX];
     const ec_cache_identity *id = &a->info.identity;
-    EC_TRY(ec__h5_create(a->temporary, &file));
+    int64_t bytes = a->info.rows * a->info.row_bytes;
+    EC_TRY(ec__h5_create_aligned(a->temporary, bytes < EC_H5_ALIGN ? bytes : EC_H5_ALIGN, &file));
     EC_TRY(write_index(file, a));
     EC_TRY(ec__h5_write(file, "features", id->dtype, 3, (int64_t[]){a->info.rows, id->views, id->width}, NULL));
     EC_TRY(ec__h5_info(file, "features", &features));

@@ -9,8 +9,10 @@
 static ec_status read_version(ec_h5 *file) {
     ec_status status = EC_OK;
     char *format = NULL;
+    bool marked = false;
     int64_t version = 0;
-    if (!ec__h5_has_attribute(file, "format")) EC_FAIL(EC_ERR_DATA, "%s is not a feature cache", ec__h5_path(file));
+    EC_TRY(ec__h5_has_attribute(file, "format", &marked));
+    if (!marked) EC_FAIL(EC_ERR_DATA, "%s is not a feature cache", ec__h5_path(file));
     EC_TRY(ec__h5_get_text(file, "format", &format));
     if (strcmp(format, EC_CACHE_FORMAT) != 0)
         EC_FAIL(EC_ERR_DATA, "%s is not a feature cache but of the format \"%.80s\"", ec__h5_path(file), format);

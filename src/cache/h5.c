@@ -50,11 +50,11 @@ ec_status ec__h5_raise(const ec_h5 *file, const char *what, const char *object, 
 
 /* Latest format, aligned data sets. Files appear by rename and are never changed in
  * place, so the library's own file lock would only break file systems that have none. */
-static hid_t access_list(void) {
+static hid_t access_list(int64_t align_from) {
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     if (list < 0) return -1;
     if (H5Pset_libver_bounds(list, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
-        H5Pset_alignment(list, EC_H5_ALIGN, EC_H5_ALIGN) < 0 || H5Pset_file_locking(list, false, true) < 0 ||
+        H5Pset_alignment(list, (hsize_t)align_from, EC_H5_ALIGN) < 0 || H5Pset_file_locking(list, false, true) < 0 ||
         H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0) {
         H5Pclose(list);
         return -1;
@@ -82,13 +82,13 @@ done:
     return status;
 }
 
-ec_status ec__h5_create(const char *path, ec_h5 **out) {
+ec_status ec__h5_create_aligned(const char *path, int64_t align_from, ec_h5 **out) {
     ec_status status = EC_OK;
     ec_h5 *file = NULL;
     hid_t access = -1, creation = -1;
     ec__h5_enter();
     EC_TRY(handle_new(path, true, &file));
-    access = access_list();
+    access = access_list(align_from);
     creation = H5Pcreate(H5P_FILE_CREATE);
     if (access < 0 || creation < 0 || H5Pset_obj_track_times(creation, false) < 0 ||
         !ec__h5_use_driver(access, &file->failure))
@@ -115,7 +115,7 @@ ec_status ec__h5_open(const char *path, ec_h5 **out) {
     ec__h5_enter();
     EC_TRY(handle_new(path, false, &file));
     file->bytes = bytes;
-    access = access_list();
+    access = access_list(EC_H5_ALIGN);
     if (access < 0) EC_H5_FAIL(file, "set up", "");
     file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
     if (file->id < 0) EC_H5_FAIL(file, "open it as HDF5", "");

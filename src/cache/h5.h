@@ -55,8 +55,11 @@ typedef struct ec_h5_strings {
     int64_t count;
 } ec_h5_strings;
 
-/* Creates path, or empties it. */
-ec_status ec__h5_create(const char *path, ec_h5 **out);
+/* Creates path, or empties it. Data sets of at least align_from bytes begin at a multiple of EC_H5_ALIGN. */
+ec_status ec__h5_create_aligned(const char *path, int64_t align_from, ec_h5 **out);
+static inline ec_status ec__h5_create(const char *path, ec_h5 **out) {
+    return ec__h5_create_aligned(path, EC_H5_ALIGN, out);
+}
 
 /* Opens a complete file for reading. Takes no lock on the file: complete files are never changed in place. */
 ec_status ec__h5_open(const char *path, ec_h5 **out);
@@ -123,7 +126,7 @@ bool ec__h5_utf8(const char *text);
 ec_status ec__h5_set_i64(ec_h5 *file, const char *name, int64_t value);
 ec_status ec__h5_set_f64(ec_h5 *file, const char *name, double value);
 ec_status ec__h5_set_text(ec_h5 *file, const char *name, const char *text);
-bool ec__h5_has_attribute(ec_h5 *file, const char *name);
+ec_status ec__h5_has_attribute(ec_h5 *file, const char *name, bool *out);
 ec_status ec__h5_get_i64(ec_h5 *file, const char *name, int64_t *out);
 ec_status ec__h5_get_f64(ec_h5 *file, const char *name, double *out);
 ec_status ec__h5_get_text(ec_h5 *file, const char *name, char **out); /* owned by the caller */

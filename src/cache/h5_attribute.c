@@ -39,22 +39,24 @@ ec_status ec__h5_set_text(ec_h5 *file, const char *name, const char *text) {
     return set(file, name, EC_H5_STRING, length > 0 ? length : 1, text); /* HDF5 has no string of zero bytes */
 }
 
-bool ec__h5_has_attribute(ec_h5 *file, const char *name) {
+ec_status ec__h5_has_attribute(ec_h5 *file, const char *name, bool *out) {
+    ec_status status = EC_OK;
     ec__h5_enter();
-    bool found = H5Aexists(file->id, name) > 0;
-    H5Eclear2(H5E_DEFAULT);
+    htri_t found = H5Aexists(file->id, name);
+    if (found < 0) EC_H5_FAIL(file, "look for the attribute", name);
+    *out = found > 0;
+done:
     ec__h5_leave();
-    return found;
+    return status;
 }
 
 /* Opens a single value; *size: bytes of it in the file. */
 static ec_status open_scalar(ec_h5 *file, const char *name, hid_t *attribute, ec_h5_type *type, size_t *size) {
     ec_status status = EC_OK;
     hid_t kind = -1, space = -1;
-    if (H5Aexists(file->id, name) <= 0) {
-        H5Eclear2(H5E_DEFAULT);
-        EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is missing", file->path, name);
-    }
+    htri_t found = H5Aexists(file->id, name);
+    if (found < 0) EC_H5_FAIL(file, "look for the attribute", name);
+    if (found == 0) EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is missing", file->path, name);
     *attribute = H5Aopen(file->id, name, H5P_DEFAULT);
     if (*attribute < 0) EC_H5_FAIL(file, "open the attribute", name);
     kind = H5Aget_type(*attribute);

@@ -10,6 +10,7 @@ static const cli_command *const commands[] = {
     &cli_demo,
     &cli_config,
     &cli_cache,
+    &cli_checkpoint,
     &cli_bench,
     &cli_version,
     NULL,

@@ -10,8 +10,10 @@
 static ec_status check_format(ec_h5 *file, const char *path) {
     ec_status status = EC_OK;
     char *format = NULL;
+    bool marked = false;
     int64_t version = 0;
-    if (!ec__h5_has_attribute(file, "format")) EC_FAIL(EC_ERR_DATA, "%s is not a checkpoint", path);
+    EC_TRY(ec__h5_has_attribute(file, "format", &marked));
+    if (!marked) EC_FAIL(EC_ERR_DATA, "%s is not a checkpoint", path);
     EC_TRY(ec__h5_get_text(file, "format", &format));
     if (strcmp(format, EC_CHECKPOINT_FORMAT) != 0)
         EC_FAIL(EC_ERR_DATA, "%s is not a checkpoint but of the format \"%.80s\"", path, format);

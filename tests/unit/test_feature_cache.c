@@ -323,6 +323,27 @@ static void test_reader_usage(void **state) {
     free(path);
 }
 
+/* The smallest caches there are, and sizes around them: alignment must not depend on size. */
+static void test_tiny(void **state) {
+    (void)state;
+    char *path = in_folder("tiny.h5");
+    for (int64_t rows = 1; rows <= 4; rows++)
+        for (int64_t width = 1; width <= WIDTH; width += 13) {
+            ec_cache_spec spec = make_spec(rows, rows % 2 ? EC_H5_F32 : EC_H5_F16);
+            ec_cache *cache = NULL;
+            float out[WIDTH];
+            spec.identity.views = 1;
+            spec.identity.width = width;
+            build_whole(path, &spec);
+            CHECK_OK(ec__cache_verify(path, NULL));
+            CHECK_OK(ec__cache_open(path, NULL, &cache));
+            assert_int_equal(ec__cache_info(cache)->rows, rows < 4 ? rows : 3);
+            CHECK_OK(ec__cache_row(cache, 0, 0, out));
+            ec__cache_close(cache);
+        }
+    free(path);
+}
+
 /* Rows of several blocks; one number in the middle of block 2 is changed. */
 static void test_corrupt_block_is_named(void **state) {
     (void)state;
@@ -522,6 +543,7 @@ int main(void) {
         cmocka_unit_test(test_builder_errors),
         cmocka_unit_test(test_compatible),
         cmocka_unit_test(test_reader_usage),
+        cmocka_unit_test(test_tiny),
         cmocka_unit_test(test_corrupt_block_is_named),
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_lying_headers),
