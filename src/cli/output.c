@@ -104,8 +104,8 @@ static const char *hint(ec_status code) {
     return NULL;
 }
 
-/* Does rank 0 say the same, having the same command line and the same text of a configuration? A configuration that cannot
- * be opened may be a matter of one host. */
+/* Does rank 0 say the same, having the same command line and the same text of a configuration? A configuration that
+ * cannot be opened may be a matter of one host. */
 static bool is_the_same_everywhere(const ec_error *error) {
     if (error->code == EC_ERR_USAGE) return true;
     return error->code == EC_ERR_CONFIG && strncmp(error->text, "configuration: ", strlen("configuration: ")) != 0;

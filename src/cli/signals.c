@@ -10,8 +10,8 @@
 /* TERM and INT so far. */
 static volatile sig_atomic_t endings;
 
-/* Only async-signal-safe calls here. A second TERM or INT means that the user does not want to wait; one after a USR1 may
- * be the scheduler's, while the checkpoint that USR1 asked for is being written. */
+/* Only async-signal-safe calls here. A second TERM or INT means that the user does not want to wait; one after a USR1
+ * may be the scheduler's, while the checkpoint that USR1 asked for is being written. */
 static void handler(int number) {
     int saved = errno;
     bool ending = number == SIGINT || number == SIGTERM;

@@ -42,7 +42,8 @@ const ec__key ec__schema[] = {
     CHOICE(dataset.cache_dtype, "float16", NAMES("float16", "float32"), DYNAMICS,
          "element type of features in a cache"),
     BOOL(dataset.skip_broken, "true", DYNAMICS,
-         "leave out files that cannot be decoded (each is named in the log and listed in the cache) instead of stopping"),
+         "leave out files that cannot be decoded (each is named in the log and listed in the cache) instead of "
+         "stopping"),
 
     INT(image_augment.views, "1", 1, 64, DYNAMICS, "stored views of a picture; training draws one of them"),
 
@@ -52,8 +53,8 @@ const ec__key ec__schema[] = {
          "a recording shorter than a clip: refused, filled with zeros, repeated, or repeated whole and then zeros"),
     BELOW(audio_augment.overlap, "0", 0, 1, DYNAMICS, "crop `all`: share of a clip that the next one starts with"),
     INT(audio_augment.views, "1", 1, 64, DYNAMICS,
-         "stored clips of a recording; training draws one of them, evaluation takes the mean of all; above 1 only with crop "
-         "`random` or `all`"),
+         "stored clips of a recording; training draws one of them, evaluation takes the mean of all; above 1 only "
+         "with crop `random` or `all`"),
 
     CHOICE(image_backbone.name, "clip_vit", NAMES("clip_vit"), DYNAMICS, "picture encoder: CLIP's vision transformer"),
     PATH(image_backbone.weights, "null", DYNAMICS,
@@ -130,7 +131,8 @@ const ec__key ec__schema[] = {
     INT(distributed.shards, "8", 1, 4096, DYNAMICS,
          "virtual shards of the batch: divides batch_size, and the number of ranks divides it; not used with `fast`"),
     CHOICE(distributed.comm, "auto", NAMES("auto", "self", "mpi", "mpi-plain"), FREE,
-           "how ranks exchange: `auto`: mpi where a launcher started several, else self; `mpi-plain`: no shared memory"),
+           "how ranks exchange: `auto`: mpi where a launcher started several, else self; `mpi-plain`: without shared "
+           "memory"),
     CHOICE(distributed.device, "auto", NAMES("auto", "cpu", "cuda"), FREE, "where the arithmetic is done"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
