@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 static const cli_command *const parts[] = {
+    &cli_bench_encode,
     &cli_bench_loader,
     &cli_bench_step,
     &cli_bench_supcon,

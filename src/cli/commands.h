@@ -5,7 +5,8 @@
 #include "cli/cli.h"
 
 extern const cli_command cli_bench;
-extern const cli_command cli_bench_loader; /* parts of bench */
+extern const cli_command cli_bench_encode; /* parts of bench */
+extern const cli_command cli_bench_loader;
 extern const cli_command cli_bench_step;
 extern const cli_command cli_bench_supcon;
 extern const cli_command cli_cache;

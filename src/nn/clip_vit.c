@@ -254,12 +254,19 @@ static ec_status build(ec_backend *be, const ec_weights *weights, clip_vit *net)
     return pack_projection(be, weights, net);
 }
 
+static double operations(const clip_vit *net) {
+    const double t = net->tokens, w = net->shape.width;
+    const double block = t * w * (4 * w + 2 * (double)net->shape.hidden) + 2 * t * t * w;
+    return 2 * ((t - 1) * w * net->patch_size + net->shape.layers * block + w * net->shape.output);
+}
+
 static void describe(const clip_vit *net, const ec_weights *weights, ec_encoder_info *info) {
     const ec_clip_vit_shape *s = &net->shape;
     info->input = EC_INPUT_IMAGE;
     info->resolution = s->patch * s->grid;
     info->input_count = (int64_t)3 * info->resolution * info->resolution;
     info->embedding = s->output;
+    info->operations = operations(net);
     for (int32_t i = 0; i < weights->count; i++) info->parameters += weights->item[i].count;
     snprintf(info->architecture, sizeof info->architecture,
              "{\"width\": %d, \"layers\": %d, \"heads\": %d, \"mlp\": %d, \"patch\": %d, \"resolution\": %d, \"output\": %d}",

@@ -52,6 +52,7 @@ typedef struct ec_encoder_info {
     bool random;         /* the weights are random: embeddings mean nothing */
     uint64_t seed;       /* then */
     int64_t parameters;
+    double operations; /* multiplications and additions of one input's forward pass, as the definition counts them */
     char sha256[EC_SHA256_HEX];         /* of the weights (nn/weights.h): equal for all file formats */
     char architecture[EC_ENCODER_TEXT]; /* JSON object: sizes */
     char preprocess[EC_ENCODER_TEXT];   /* JSON object: what was done to an input before, in full */

@@ -200,6 +200,15 @@ static ec_status build_logmel(ec_weights *weights, shortchunk *net) {
     return ec__logmel_new(&config, &net->logmel);
 }
 
+static double operations(const shortchunk *net) {
+    double sum = 0;
+    for (int i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
+        const ec_maps *in = &net->layers[i].in, *out = &net->layers[i].out;
+        sum += 2.0 * 9 * out->height * out->width * out->channels * (2.0 * in->channels + out->channels);
+    }
+    return sum;
+}
+
 static void describe(const shortchunk *net, const ec_weights *weights, const char *filterbank, ec_encoder_info *info) {
     const ec_logmel_config mel = ec__logmel_shortchunk();
     info->input = EC_INPUT_WAVEFORM;
@@ -207,6 +216,7 @@ static void describe(const shortchunk *net, const ec_weights *weights, const cha
     info->sample_rate = mel.rate;
     info->input_count = net->samples;
     info->embedding = 4 * net->c;
+    info->operations = operations(net);
     for (int32_t i = 0; i < weights->count; i++) info->parameters += weights->item[i].count;
     snprintf(info->architecture, sizeof info->architecture, "{\"channels\": %d, \"pooling\": \"%s\"}", net->c,
              net->pooling == EC_POOL_MAX ? "max" : "average");

@@ -1,0 +1,123 @@
+/* emoclim bench encode: forward pass of a frozen encoder on random inputs. */
+#include <stdlib.h>
+
+#include "cli/bench.h"
+#include "core/rng.h"
+#include "nn/encoder.h"
+
+typedef struct options {
+    int encoder, precision;
+    int64_t batch, threads, repeats;
+    const char *weights;
+} options;
+
+static const char *const encoders[] = {"clip_vit", "shortchunk", NULL};
+static const char *const precisions[] = {"float32", "bf16", NULL};
+static const options defaults = {.batch = 32};
+
+static const cli_option table[] = {
+    {.name = "encoder", .letter = 'e', .type = CLI_CHOICE, .argument = "NAME", .choices = encoders,
+     .help = "clip_vit or shortchunk; default clip_vit", .offset = offsetof(options, encoder)},
+    {.name = "precision", .letter = 'p', .type = CLI_CHOICE, .argument = "NAME", .choices = precisions,
+     .help = "of the products, float32 or bf16; default float32", .offset = offsetof(options, precision)},
+    {"batch", 'b', CLI_INT, "NUMBER", "inputs a call; default 32", offsetof(options, batch), 1, 1 << 16, NULL},
+    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",
+     offsetof(options, threads), 0, 1024, NULL},
+    {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
+     offsetof(options, repeats), 0, 1000, NULL},
+    {"weights", 'w', CLI_TEXT, "FILE", "safetensors file; default: random weights of the real size",
+     offsetof(options, weights), 0, 0, NULL},
+    {.name = NULL},
+};
+
+typedef struct problem {
+    ec_backend *be;
+    ec_comm *comm;
+    ec_encoder *encoder;
+    int32_t batch;
+    float *inputs, *embeddings;
+} problem;
+
+static ec_status open_problem(const options *o, problem *p) {
+    const ec_encoder_options wanted = {.kind = (ec_encoder_kind)o->encoder, .precision = (ec_precision)o->precision,
+                                       .path = o->weights, .seed = 1};
+    EC_RETURN_IF(ec__encoder_open(p->be, &wanted, &p->encoder));
+    const ec_encoder_info *info = ec__encoder_info(p->encoder);
+    const size_t count = (size_t)o->batch * (size_t)info->input_count;
+    p->batch = (int32_t)o->batch;
+    p->inputs = malloc(count * sizeof *p->inputs);
+    p->embeddings = malloc((size_t)o->batch * (size_t)info->embedding * sizeof *p->embeddings);
+    if (!p->inputs || !p->embeddings) return EC_ERROR(EC_ERR_MEMORY, "no memory for %lld inputs", (long long)o->batch);
+    ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, 0, (uint64_t)p->comm->rank);
+    for (size_t i = 0; i < count; i++) p->inputs[i] = (float)ec__rng_u32(&rng) * 0x1p-31f - 1;
+    return EC_OK;
+}
+
+static void close_problem(problem *p) {
+    ec__encoder_free(p->encoder);
+    free(p->inputs);
+    free(p->embeddings);
+    if (p->be) p->be->close(p->be);
+    ec__comm_close(p->comm);
+}
+
+static ec_status encode(void *arg) {
+    problem *p = arg;
+    return ec__encoder_forward(p->encoder, p->batch, p->inputs, p->embeddings);
+}
+
+static ec_status report(const cli_context *cli, const options *o, const problem *p, int32_t threads,
+                        const bench_times *times, const bench_rates *rates, double memory_mb) {
+    const ec_encoder_info *info = ec__encoder_info(p->encoder);
+    const char *const unit = info->input == EC_INPUT_IMAGE ? "images" : "clips";
+    const double per_second = (double)o->batch * p->comm->size / times->median * 1e3;
+    const double gflops = info->operations * per_second * 1e-9, gemm = rates->gemm * p->comm->size;
+    if (!cli->json)
+        return cli_print("%s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), %.1f GF/s = "
+                         "%.1f %% of a large float32 product; %.1f MB\n",
+                         info->name, precisions[o->precision], (long long)o->batch, p->comm->size, threads, per_second, unit,
+                         times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
+    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench", "encode",
+                             "encoder", info->name, "precision", precisions[o->precision], "batch", (json_int_t)o->batch,
+                             "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second", per_second, "ms",
+                             times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm", gflops / gemm,
+                             "memory_mb", memory_mb, "random_weights", info->random);
+    json_t *more = bench_times_json(times);
+    if (root && more) json_object_update(root, more);
+    json_decref(more);
+    return cli_print_json(root);
+}
+
+static ec_status run(const cli_context *cli, const void *values) {
+    ec_status status = EC_OK;
+    const options *o = values;
+    problem p = {0};
+    bench_times times;
+    bench_rates rates;
+    EC_TRY(ec__comm_open("auto", &p.comm));
+    cli_set_ranks(p.comm->rank, p.comm->size);
+    const int32_t threads = bench_threads(p.comm, o->threads);
+    EC_TRY(ec__backend_open("auto", threads, &p.be));
+    const double before = bench_memory_mark();
+    EC_TRY(ec__comm_agree(p.comm, open_problem(o, &p)));
+    EC_TRY(bench_repeat(p.comm, o->repeats, encode, &p, &times));
+    const double memory_mb = bench_memory_peak(before);
+    EC_TRY(bench_measure_rates(p.be, &rates));
+    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, threads, &times, &rates, memory_mb));
+done:
+    close_problem(&p);
+    return status;
+}
+
+const cli_command cli_bench_encode = {
+    .name = "encode",
+    .summary = "Measure the forward pass of a frozen encoder.",
+    .details = "Prints inputs a second and the rate beside what this machine reaches in a large float32 matrix product. "
+               "Operations are counted as the network's definition has them, so a faster algorithm (Winograd's convolution, "
+               "leaving out rows that nobody uses) may exceed 100 %. Preprocessing of images is not part of it; the "
+               "spectrogram of shortchunk is. On several ranks each encodes its own batch.",
+    .options = table,
+    .values_size = sizeof(options),
+    .defaults = &defaults,
+    .run = run,
+};
