@@ -256,8 +256,8 @@ static ec_status build(ec_backend *be, const ec_weights *weights, clip_vit *net)
 
 static double operations(const clip_vit *net) {
     const double t = net->tokens, w = net->shape.width;
-    const double block = t * w * (4 * w + 2 * (double)net->shape.hidden) + 2 * t * t * w;
-    return 2 * ((t - 1) * w * net->patch_size + net->shape.layers * block + w * net->shape.output);
+    const double one_block = t * w * (4 * w + 2 * (double)net->shape.hidden) + 2 * t * t * w;
+    return 2 * ((t - 1) * w * net->patch_size + net->shape.layers * one_block + w * net->shape.output);
 }
 
 static void describe(const clip_vit *net, const ec_weights *weights, ec_encoder_info *info) {
