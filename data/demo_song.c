@@ -25,19 +25,19 @@ typedef struct style {
 } style;
 
 static const style styles[EC_DEMO_EMOTIONS] = {
-    [EC_DEMO_ANGRY] = {{140, 178}, {50, 68}, .55f, .9f, 2.2f, 0, -10.5f, .15f, .4f, 2.5f, 9000, .004f,
+    [EC_DEMO_ANGRY] = {{140, 178}, {50, 68}, .55f, .9f, 2.2f, 0, -9.5f, .15f, .4f, 2.5f, 6000, .004f,
                        {0, 1, 3, 5, 7, 8, 10}, {{0, 1, 0, 5}, {0, 0, 1, 6}}, 40,
                        {DEMO_POWER, DEMO_POWER}, {DEMO_POWER, DEMO_LEAD}, STABS, ROCK},
-    [EC_DEMO_EXCITING] = {{138, 164}, {67, 90}, .85f, .7f, 2, 0, -12, .25f, .6f, 1.2f, 12000, .001f,
+    [EC_DEMO_EXCITING] = {{138, 164}, {70, 93}, .85f, .7f, 2, 0, -12, .25f, .6f, 1.2f, 15000, .001f,
                           {0, 2, 4, 5, 7, 9, 10}, {{0, 4, 5, 3}, {5, 3, 0, 4}}, 57,
                           {DEMO_LEAD, DEMO_BELL}, {DEMO_LEAD, DEMO_STRINGS}, ARPEGGIO, FOUR_TO_THE_FLOOR},
     [EC_DEMO_FUNNY] = {{118, 160}, {58, 86}, .6f, .3f, 4.5f, 3, -19, .08f, .3f, .5f, 10000, .0005f,
                        {0, 2, 4, 6, 7, 9, 11}, {{0, 4, 0, 4}, {0, 1, 4, 0}}, 52,
                        {DEMO_REED, DEMO_BELL}, {DEMO_PLUCK, DEMO_REED}, OOMPAH, WOODEN},
-    [EC_DEMO_HAPPY] = {{92, 122}, {64, 81}, .5f, .85f, 1.5f, 0, -18, .3f, .9f, .5f, 8000, .0005f,
+    [EC_DEMO_HAPPY] = {{98, 124}, {66, 82}, .6f, .8f, 1.5f, 0, -16.5f, .15f, .5f, .5f, 11000, .0005f,
                        {0, 2, 4, 5, 7, 9, 11}, {{0, 4, 5, 3}, {0, 3, 0, 4}}, 55,
                        {DEMO_FLUTE, DEMO_PIANO}, {DEMO_PLUCK, DEMO_PIANO}, ARPEGGIO, LIGHT},
-    [EC_DEMO_SAD] = {{52, 74}, {55, 72}, .32f, 1.1f, 1.2f, 0, -25, .7f, 2.2f, .5f, 3200, .0008f,
+    [EC_DEMO_SAD] = {{52, 74}, {53, 70}, .32f, 1.1f, 1.2f, 0, -26, .7f, 2.2f, .5f, 2400, .0006f,
                      {0, 2, 3, 5, 7, 8, 10}, {{0, 5, 3, 4}, {0, 3, 5, 4}}, 48,
                      {DEMO_PIANO, DEMO_STRINGS}, {DEMO_STRINGS, DEMO_PIANO}, SUSTAINED, NO_DRUMS},
     [EC_DEMO_SCARY] = {{48, 72}, {76, 98}, .22f, 1.3f, 3.5f, -1.5f, -23, .9f, 3, 1, 9000, .0025f,
@@ -155,7 +155,7 @@ static void play_drums(song *s, double start, int bar) {
         switch (s->style.groove) {
         case NO_DRUMS: break;
         case LIGHT:
-            demo_hit(s->track, DEMO_SHAKER, at, i % 2 ? .5f : .8f, s->rng);
+            demo_hit(s->track, DEMO_SHAKER, at, i % 2 ? .9f : 1.4f, s->rng);
             if (i == 0) demo_hit(s->track, DEMO_KICK, at, .35f, s->rng);
             break;
         case FOUR_TO_THE_FLOOR:
@@ -230,7 +230,7 @@ ec_status demo_song(ec_demo_emotion emotion, uint64_t seed, int32_t index, int32
     ec_rng rng = ec__rng_at(seed, EC_RNG_DEMO, 16 + (uint32_t)emotion, (uint64_t)index);
     double seconds = between(&rng, 8, 10);
     const style *other = &styles[((int)emotion + 1 + below(&rng, EC_DEMO_EMOTIONS - 1)) % EC_DEMO_EMOTIONS];
-    float part = between(&rng, 0, .6f);
+    float part = between(&rng, 0, .5f);
     song s = {
         .style = blend(&styles[emotion], other, part * part, chance(&rng, 1 / 12.f)), .track = &track, .rng = &rng};
     s.beat = 60 / between(&rng, s.style.tempo[0], s.style.tempo[1]);

@@ -219,7 +219,7 @@ static ec_status check_container(const reader *r, bool tolerate_damage) {
 static ec_status check_length(const reader *r, const ec_audio_sink *sink) {
     int64_t promised = promised_samples(r, sink);
     if (ec__audio_sink_full(sink) || sink->seen >= promised) return EC_OK;
-    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: its header promises %lld samples or more, %lld are there",
+    ec_status status = EC_ERROR(EC_ERR_DATA, "%s is truncated: the header promises %lld samples or more, %lld are here",
                                 r->path, (long long)promised, (long long)sink->seen);
     EC_RETURN_IF(fail_or_warn(status, sink->options.tolerate_damage));
     return EC_OK;

@@ -26,7 +26,8 @@ static ec_status check_page(const char *path, const uint8_t *page, int64_t prese
     int64_t segments = page[26], bytes = PAGE_HEAD + segments;
     for (int64_t i = 0; i < segments && PAGE_HEAD + i < present; i++) bytes += page[PAGE_HEAD + i];
     if (bytes > present)
-        return EC_ERROR(EC_ERR_DATA, "%s is truncated: its last page lacks %lld bytes", path, (long long)(bytes - present));
+        return EC_ERROR(EC_ERR_DATA, "%s is truncated: its last page lacks %lld bytes", path,
+                        (long long)(bytes - present));
     if (!(page[5] & END_OF_STREAM))
         return EC_ERROR(EC_ERR_DATA, "%s is truncated: its last page is not marked as the end of the stream", path);
     return EC_OK;

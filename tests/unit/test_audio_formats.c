@@ -129,11 +129,10 @@ static void test_no_sound(void **state) {
     CHECK_OK(demo_save_image(&canvas, DEMO_PNG_RGB, 0, false, path));
     CHECK_ERROR(ec__audio_decode(path, NULL, &audio), EC_ERR_DATA, "no audio stream");
     demo_canvas_free(&canvas);
-    sound text = {.kind = DEMO_MP3};
-    char *words = malloc(6000);
-    memset(words, 'w', 6000);
-    CHECK_ERROR(ec__audio_decode(save(&text, 0, words, 6000), NULL, &audio), EC_ERR_DATA, "test.mp3");
-    free(words);
+    sound text = {.kind = DEMO_MP3, .bytes = malloc(6000)};
+    memset(text.bytes, 'w', 6000);
+    CHECK_ERROR(ec__audio_decode(save(&text, 6000, "", 0), NULL, &audio), EC_ERR_DATA, "test.mp3");
+    free(text.bytes);
 }
 
 int main(void) {
