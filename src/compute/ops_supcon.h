@@ -36,7 +36,7 @@ typedef struct ec_supcon_problem {
     bool row_shift;      /* every row has a shift of its own: its largest y; else all share one */
     float shared_shift;  /* not less than any y, nor more than 115 above the smallest: 2^(y - shift) stays normal */
     const float *z[2];   /* (G, D) embeddings of all ranks */
-    void *scratch;       /* scratch_bytes of back end memory, undefined between calls */
+    void *scratch;       /* scratch_bytes of back end memory; keeps what prepare left until the gradient is made */
 } ec_supcon_problem;
 
 /* Rows of both modalities sorted by class. Positions of class c in order are start[c] .. start[c+1]-1: its image rows
@@ -55,6 +55,9 @@ struct ec_supcon_ops {
     /* Looks through z (rows, dim): *bad is the first row whose squared norm is not finite, or -1; *norm2 the largest
      * squared norm of the rows before it. */
     ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, int64_t *bad, float *norm2);
+
+    /* To be called once the embeddings of all ranks are there, before the operations below; reads nothing but z. */
+    ec_status (*prepare)(ec_backend *be, const ec_supcon_problem *problem);
 
     /* sum (4, B) and, where row_shift is set, shift (4, B) of the own rows. Directions outside the wanted blocks are left
      * as they are. */

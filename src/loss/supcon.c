@@ -192,7 +192,7 @@ static void mark_anchors(ec_supcon *loss, const ec_supcon_classes *classes) {
  * 0 may share its block of the matrix with one that counts, so its shifts have to be known. */
 static double finish_direction(ec_supcon *loss, const ec_supcon_problem *p, int d, double coefficient) {
     const double inverse_t = 1 / (double)loss->config.temperature, ln2 = 0.69314718055994531;
-    double total = 0;
+    double total = 0, product = 1; /* of sums whose logarithm is still to be added: one logarithm for many rows */
     for (int32_t r = 0; r < loss->comm->size; r++) {
         const row_results results = results_of(loss, r);
         float *weight = loss->weight + d * p->global_rows + r * (int64_t)loss->rows;
@@ -202,11 +202,16 @@ static double finish_direction(ec_supcon *loss, const ec_supcon_problem *p, int 
             shift[b] = p->row_shift ? results.shift[at] : p->shared_shift;
             if (coefficient == 0) weight[b] = 0;
             if (weight[b] == 0.f) continue;
-            total += ln2 * (double)shift[b] + log(results.sum[at]) - inverse_t * results.positive[at];
+            total += ln2 * (double)shift[b] - inverse_t * results.positive[at];
+            product *= results.sum[at]; /* 1e-38 to 1e10, so far from the limits of a double */
+            if (product < 1e-200 || product > 1e200) {
+                total += log(product);
+                product = 1;
+            }
             weight[b] = (float)(coefficient / results.sum[at]);
         }
     }
-    return total / (double)p->global_rows;
+    return (total + log(product)) / (double)p->global_rows;
 }
 
 /* Where not on one rank: everybody's embeddings to everybody. */
@@ -237,6 +242,7 @@ ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_m
     const ec_supcon_problem problem = problem_of(loss, z, norm2);
     const ec_supcon_classes classes = ec__class_sort(&loss->sorter, loss->label);
     const row_results mine = results_of(loss, loss->comm->rank);
+    EC_RETURN_IF(ops->prepare(loss->be, &problem));
     EC_RETURN_IF(ops->positives(loss->be, &problem, &classes, coefficient, mine.positive, grad));
     EC_RETURN_IF(ops->sums(loss->be, &problem, mine.sum, mine.shift));
     EC_RETURN_IF(ec__comm_all_gather(loss->comm, mine.sum, loss->results, loss->results_bytes));

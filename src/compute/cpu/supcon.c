@@ -168,6 +168,12 @@ static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim) {
     return ec__arena_used(&arena);
 }
 
+static ec_status prepare(ec_backend *be, const ec_supcon_problem *problem) {
+    const job j = job_of(be, problem);
+    EC_RETURN_IF(ec__supcon_pack(be, &j.plan, problem));
+    return EC_OK;
+}
+
 static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, double *sum, float *shift) {
     job j = job_of(be, problem);
     j.sum = sum;
@@ -175,7 +181,6 @@ static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, double *
     const int64_t count = (int64_t)EC_SUPCON_DIRECTIONS * problem->rows;
     for (int64_t i = 0; i < count; i++) sum[i] = 0;
     for (int64_t i = 0; problem->row_shift && i < count; i++) shift[i] = EC_SUPCON_NO_SCORE;
-    EC_RETURN_IF(ec__supcon_pack(be, &j.plan, problem));
     EC_RETURN_IF(ec__supcon_walk(be, &j.plan, problem, sums_pair, &j));
     return EC_OK;
 }
@@ -187,7 +192,6 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
     j.shift = shift;
     j.grad[0] = grad[0];
     j.grad[1] = grad[1];
-    EC_RETURN_IF(ec__supcon_pack(be, &j.plan, problem));
     EC_RETURN_IF(ec__supcon_walk(be, &j.plan, problem, gradient_pair, &j));
     return EC_OK;
 }
@@ -236,6 +240,7 @@ static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t d
 const ec_supcon_ops ec__cpu_supcon_ops = {
     .scratch_bytes = scratch_bytes,
     .inspect = inspect,
+    .prepare = prepare,
     .sums = sums,
     .positives = ec__cpu_supcon_positives,
     .gradient = gradient,
