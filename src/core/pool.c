@@ -12,8 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Rounds of spinning before a thread sleeps: some 20 microseconds, longer than the gaps between the phases of a step and
- * short enough not to starve other processes on a shared machine. */
+/* Rounds of spinning before a thread sleeps: some tens of microseconds, longer than the gaps between the phases of a step
+ * and short enough not to starve other processes on a shared machine. */
 enum { SPIN_ROUNDS = 4000, CACHE_LINE = 64 };
 
 typedef struct worker {
@@ -22,23 +22,28 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
+/* A job is over when its tasks have ended, not when every thread has come by: a thread that the operating system wakes
+ * late finds no task left and goes back to sleep, and nobody has waited for it. Who has taken a task (left went down by
+ * one) may read the job: its fields stay as they are until unfinished is 0. */
 struct ec_pool {
     int32_t threads;
     worker *workers; /* workers[0] is the caller's and has no thread of its own */
 
-    /* The job; written by the caller before it publishes a new generation. */
+    /* The job; written by the caller while unfinished is 0. */
     ec_task_fn fn;
     void *arg;
     int32_t tasks;
-    bool one_each;
-    bool quit;
 
-    _Alignas(CACHE_LINE) atomic_uint generation; /* one more for every job; workers wait for it to change */
-    _Alignas(CACHE_LINE) atomic_int next;        /* first task not yet taken */
-    _Alignas(CACHE_LINE) atomic_uint busy;       /* workers that have not finished the job */
+    _Alignas(CACHE_LINE) atomic_uint generation; /* one more for every job; idle threads wait for it to change */
+    atomic_uint sleepers;                        /* threads that sleep, or are about to, until it changes */
+    atomic_uint each;                            /* generation of the latest job that has one task for every worker */
+    atomic_bool quit;
+    _Alignas(CACHE_LINE) atomic_int left;        /* tasks not yet taken */
+    _Alignas(CACHE_LINE) atomic_uint unfinished; /* tasks that have not ended */
+    atomic_bool caller_sleeps;                   /* until unfinished is 0 */
 
     pthread_mutex_t error_lock;
-    int32_t error_task; /* task whose error is kept; tasks when there is none */
+    int32_t error_task; /* task whose error is kept; INT32_MAX when there is none */
     ec_error error;
 };
 
@@ -56,16 +61,31 @@ static inline void relax(void) {
 #endif
 }
 
-/* Returns the value of *word once it is no longer old. */
-static unsigned wait_for_change(atomic_uint *word, unsigned old) {
+/* Returns the generation once it is no longer seen. The sleeper counts itself before it looks a last time, the publisher
+ * changes the generation before it looks for sleepers (both sequentially consistent): one of them notices the other. */
+static unsigned wait_for_job(ec_pool *pool, unsigned seen) {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
-        unsigned now = atomic_load_explicit(word, memory_order_acquire);
-        if (now != old) return now;
+        unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
+        if (now != seen) return now;
         relax();
     }
     unsigned now;
-    while ((now = atomic_load_explicit(word, memory_order_acquire)) == old) futex_wait(word, old);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while ((now = atomic_load(&pool->generation)) == seen) futex_wait(&pool->generation, seen);
+    atomic_fetch_sub(&pool->sleepers, 1);
     return now;
+}
+
+/* The caller's wait for the end of its job, by the same argument. */
+static void wait_for_end(ec_pool *pool) {
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        if (atomic_load_explicit(&pool->unfinished, memory_order_acquire) == 0) return;
+        relax();
+    }
+    unsigned now;
+    atomic_store(&pool->caller_sleeps, true);
+    while ((now = atomic_load(&pool->unfinished)) != 0) futex_wait(&pool->unfinished, now);
+    atomic_store(&pool->caller_sleeps, false);
 }
 
 static void keep_error(ec_pool *pool, int32_t task) {
@@ -77,16 +97,20 @@ static void keep_error(ec_pool *pool, int32_t task) {
     pthread_mutex_unlock(&pool->error_lock);
 }
 
-static void run_tasks(ec_pool *pool, int32_t number) {
+static void run_task(ec_pool *pool, int32_t task, int32_t number) {
     inside_worker = number;
-    if (pool->one_each) {
-        if (pool->fn(pool->arg, number, number) != EC_OK) keep_error(pool, number);
-    } else {
-        int32_t task;
-        while ((task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->tasks)
-            if (pool->fn(pool->arg, task, number) != EC_OK) keep_error(pool, task);
-    }
+    if (pool->fn(pool->arg, task, number) != EC_OK) keep_error(pool, task);
     inside_worker = -1;
+    if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->caller_sleeps)) futex_wake_all(&pool->unfinished);
+}
+
+static void run_tasks(ec_pool *pool, int32_t number) {
+    int left = atomic_load_explicit(&pool->left, memory_order_relaxed);
+    while (left > 0)
+        if (atomic_compare_exchange_weak_explicit(&pool->left, &left, left - 1, memory_order_acquire, memory_order_relaxed)) {
+            run_task(pool, pool->tasks - left, number);
+            left = atomic_load_explicit(&pool->left, memory_order_relaxed);
+        }
 }
 
 static void *worker_main(void *arg) {
@@ -94,26 +118,20 @@ static void *worker_main(void *arg) {
     ec_pool *pool = self->pool;
     unsigned seen = 0;
     for (;;) {
-        seen = wait_for_change(&pool->generation, seen);
-        if (pool->quit) return NULL;
-        run_tasks(pool, self->number);
-        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1) futex_wake_all(&pool->busy);
+        seen = wait_for_job(pool, seen);
+        if (atomic_load(&pool->quit)) return NULL;
+        if (atomic_load(&pool->each) == seen) run_task(pool, self->number, self->number);
+        else run_tasks(pool, self->number);
     }
 }
 
 static void publish(ec_pool *pool) {
-    atomic_store_explicit(&pool->busy, (unsigned)pool->threads - 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
-    futex_wake_all(&pool->generation);
+    atomic_fetch_add(&pool->generation, 1);
+    if (atomic_load(&pool->sleepers) > 0) futex_wake_all(&pool->generation);
 }
 
-static ec_status run_job(ec_pool *pool) {
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    pool->error_task = INT32_MAX;
-    publish(pool);
-    run_tasks(pool, 0);
-    unsigned busy = atomic_load_explicit(&pool->busy, memory_order_acquire);
-    while (busy != 0) busy = wait_for_change(&pool->busy, busy);
+static ec_status end_job(ec_pool *pool) {
+    wait_for_end(pool);
     return pool->error_task == INT32_MAX ? EC_OK : ec__error_adopt(&pool->error);
 }
 
@@ -136,16 +154,24 @@ ec_status ec__pool_run(ec_pool *pool, int32_t tasks, ec_task_fn fn, void *arg) {
     pool->fn = fn;
     pool->arg = arg;
     pool->tasks = tasks;
-    pool->one_each = false;
-    return run_job(pool);
+    pool->error_task = INT32_MAX;
+    atomic_store_explicit(&pool->unfinished, (unsigned)tasks, memory_order_relaxed);
+    atomic_store_explicit(&pool->left, tasks, memory_order_release); /* from here on tasks may be taken */
+    publish(pool);
+    run_tasks(pool, 0);
+    return end_job(pool);
 }
 
 ec_status ec__pool_run_on_each(ec_pool *pool, ec_task_fn fn, void *arg) {
     pool->fn = fn;
     pool->arg = arg;
     pool->tasks = pool->threads;
-    pool->one_each = true;
-    return run_job(pool);
+    pool->error_task = INT32_MAX;
+    atomic_store(&pool->unfinished, (unsigned)pool->threads);
+    atomic_store(&pool->each, atomic_load(&pool->generation) + 1);
+    publish(pool);
+    run_task(pool, 0, 0);
+    return end_job(pool);
 }
 
 int32_t ec__processor_count(void) {
@@ -186,7 +212,7 @@ done:
 
 void ec__pool_free(ec_pool *pool) {
     if (!pool) return;
-    pool->quit = true;
+    atomic_store(&pool->quit, true);
     if (pool->threads > 1) publish(pool);
     for (int32_t i = 1; i < pool->threads; i++) pthread_join(pool->workers[i].thread, NULL);
     pthread_mutex_destroy(&pool->error_lock);
