@@ -24,6 +24,9 @@ struct ec_dense_ops {
     /* bias may be NULL where desc->bias is false. a, b, c must not overlap. */
     ec_status (*gemm)(ec_backend *be, ec_stream *stream, const ec_gemm *desc, const float *a, const float *b,
                       const float *bias, float *c);
+
+    /* Makes ready on every stream what gemm needs for desc, so that such calls allocate nothing. Outside for_each. */
+    ec_status (*prepare)(ec_backend *be, const ec_gemm *desc);
 };
 
 #endif

@@ -23,6 +23,21 @@ typedef struct slice {
     int64_t at, count; /* the slice's place in a flat array */
 } slice;
 
+/* X^T dY over so many rows, a slice of the rows of dW. */
+static ec_gemm product_of(const ec_projector *p, const ec_grad_item *item, int32_t rows, bool accumulate) {
+    int32_t in = item->second ? p->hidden : p->in, out = item->second ? p->out : p->hidden;
+    return (ec_gemm){.m = item->rows, .n = out, .k = rows, .lda = in, .ldb = out, .ldc = out, .transpose_a = true,
+                     .accumulate = accumulate};
+}
+
+ec_status ec__heads_prepare_gradients(ec_heads_pass *pass, int32_t rows, bool accumulate) {
+    for (int32_t i = 0; i < pass->items; i++) {
+        const ec_gemm g = product_of(&pass->heads->projector[pass->item[i].projector], &pass->item[i], rows, accumulate);
+        EC_RETURN_IF(pass->be->dense->prepare(pass->be, &g));
+    }
+    return EC_OK;
+}
+
 /* dW slice over rows of this rank [begin, end) into the array to. */
 static ec_status product(const slice *s, int32_t begin, int32_t end, bool accumulate, float *to) {
     const ec_heads_pass *pass = s->run->pass;
@@ -33,8 +48,7 @@ static ec_status product(const slice *s, int32_t begin, int32_t end, bool accumu
     if (s->item.second) x = s->layer->a + row * in;
     else if (p->level == 0) x = pass->x[p->modality] + (int64_t)begin * in;
     else x = pass->layer[p->modality].y + row * in;
-    const ec_gemm g = {.m = s->item.rows, .n = out, .k = end - begin, .lda = in, .ldb = out, .ldc = out,
-                       .transpose_a = true, .accumulate = accumulate};
+    const ec_gemm g = product_of(p, &s->item, end - begin, accumulate);
     return pass->be->dense->gemm(pass->be, s->stream, &g, x + s->item.first, dy + row * out, NULL, to + s->at);
 }
 

@@ -6,7 +6,7 @@
 
 #include "dist/tree.h"
 
-/* Rows of dW that one task makes. */
+/* Rows of dW that one task makes at most; rows of a shard in fast mode. */
 enum { GRAD_SLICE = 128, FAST_CHUNK_ROWS = 256 };
 
 static ec_status check_plan(const ec_heads_plan *p, int32_t ranks) {
@@ -174,6 +174,27 @@ done:
     return status;
 }
 
+/* All products of a step, so that none is met for the first time inside one. Shards, and groups, have at most two
+ * different numbers of rows, so most rounds find everything made. */
+static ec_status prepare(ec_heads_pass *pass) {
+    int32_t shard_rows = 0, group_rows = 0;
+    for (int32_t s = 0; s < pass->shards; s++) {
+        int32_t rows = pass->bound[s + 1] - pass->bound[s], tail = rows % EC_HEADS_ROW_BLOCK;
+        if (rows == shard_rows) continue;
+        shard_rows = rows;
+        if (rows >= EC_HEADS_ROW_BLOCK) EC_RETURN_IF(ec__heads_prepare_stages(pass, EC_HEADS_ROW_BLOCK));
+        if (tail > 0) EC_RETURN_IF(ec__heads_prepare_stages(pass, tail));
+        if (pass->plan.reproducible) EC_RETURN_IF(ec__heads_prepare_gradients(pass, rows, false));
+    }
+    for (int32_t g = 0; g < pass->groups && !pass->plan.reproducible; g++) {
+        int32_t rows = pass->bound[ec__pass_group_begin(pass, g + 1)] - pass->bound[ec__pass_group_begin(pass, g)];
+        if (rows == group_rows && g > 1) continue;
+        group_rows = rows;
+        EC_RETURN_IF(ec__heads_prepare_gradients(pass, rows, g > 0));
+    }
+    return EC_OK;
+}
+
 static void set_dropout(ec_heads_pass *pass) {
     uint32_t threshold = (uint32_t)lrint(65536.0 * pass->heads->config.dropout);
     if (threshold > 65535) threshold = 65535; /* something must be kept */
@@ -197,6 +218,7 @@ ec_status ec__heads_pass_new(ec_heads *heads, ec_comm *comm, const ec_heads_plan
     EC_TRY(list_items(pass));
     EC_TRY(make_activations(pass));
     EC_TRY(make_leaves(pass));
+    EC_TRY(prepare(pass));
     *out = pass;
     pass = NULL;
 done:

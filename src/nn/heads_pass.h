@@ -105,6 +105,10 @@ typedef struct ec_rows {
 ec_status ec__heads_forward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r);
 ec_status ec__heads_backward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r);
 
+/* Make ready the products that stages make over blocks of so many rows, and gradients over so many rows. */
+ec_status ec__heads_prepare_stages(ec_heads_pass *pass, int32_t rows);
+ec_status ec__heads_prepare_gradients(ec_heads_pass *pass, int32_t rows, bool accumulate);
+
 /* Runs forward stages .. up to (forward, backward) for one group: everything from the start where activations are shared
  * among groups, only the last stage else. backward < 0: a forward stage; else forward is the number of levels. */
 ec_status ec__heads_run_group(ec_heads_pass *pass, int32_t group, int32_t forward, int32_t backward);

@@ -42,13 +42,46 @@ static const float *input_of(const block *b) {
     return rows_of(b, pass->layer[b->p->modality].y, b->p->in);
 }
 
+/* The four products of a projector over so many rows: each Linear, and the gradients of their inputs. */
+static ec_gemm first_product(const ec_projector *p, int32_t rows) {
+    return (ec_gemm){.m = rows, .n = p->hidden, .k = p->in, .lda = p->in, .ldb = p->hidden, .ldc = p->hidden};
+}
+
+static ec_gemm second_product(const ec_projector *p, int32_t rows) {
+    return (ec_gemm){.m = rows, .n = p->out, .k = p->hidden, .lda = p->hidden, .ldb = p->out, .ldc = p->out,
+                     .bias = true};
+}
+
+static ec_gemm second_product_backward(const ec_projector *p, int32_t rows) {
+    return (ec_gemm){.m = rows, .n = p->hidden, .k = p->out, .lda = p->out, .ldb = p->out, .ldc = p->hidden,
+                     .transpose_b = true};
+}
+
+/* The projectors that read one input add their gradients, in their order. */
+static ec_gemm first_product_backward(const ec_projector *p, int32_t rows) {
+    return (ec_gemm){.m = rows, .n = p->in, .k = p->hidden, .lda = p->hidden, .ldb = p->hidden, .ldc = p->in,
+                     .transpose_b = true, .accumulate = p->embedding != EC_INTRA};
+}
+
+ec_status ec__heads_prepare_stages(ec_heads_pass *pass, int32_t rows) {
+    const ec_heads *heads = pass->heads;
+    for (int32_t i = 0; i < heads->projector_count; i++) {
+        const ec_projector *p = &heads->projector[i];
+        const ec_gemm product[] = {first_product(p, rows), second_product(p, rows), second_product_backward(p, rows),
+                                   first_product_backward(p, rows)};
+        for (int32_t k = 0; k < (p->level > 0 ? 4 : 3); k++)
+            EC_RETURN_IF(pass->be->dense->prepare(pass->be, &product[k]));
+    }
+    return EC_OK;
+}
+
 static ec_status first_linear(block *b) {
     const ec_projector *p = b->p;
     const ec_head_ops *ops = b->be->head;
     float *h = rows_of(b, b->layer->h, p->hidden), *scale = scale_of(b);
     float *leaf = leaf_of(b, &b->pass->stats[p->level], b->layer->stat_at);
     const float *x = input_of(b);
-    const ec_gemm product = {.m = b->r.rows, .n = p->hidden, .k = p->in, .lda = p->in, .ldb = p->hidden, .ldc = p->hidden};
+    const ec_gemm product = first_product(p, b->r.rows);
     if (scale) EC_RETURN_IF(ops->row_scales(b->be, b->stream, b->r.rows, p->in, x, scale));
     EC_RETURN_IF(b->be->dense->gemm(b->be, b->stream, &product, x, weights(b, p->weight0), NULL, h));
     EC_RETURN_IF(ops->bn_leaf(b->be, b->stream, b->r.rows, p->hidden, h, scale, weights(b, p->bias0), b->r.before, leaf,
@@ -62,8 +95,7 @@ static ec_status second_linear(block *b) {
     const ec_bn bn = norm_of(b);
     float *h = rows_of(b, b->layer->h, p->hidden), *a = rows_of(b, b->layer->a, p->hidden);
     float *y = p->last ? all_rows_of(b, b->layer->y, p->out) : rows_of(b, b->layer->y, p->out);
-    const ec_gemm product = {.m = b->r.rows, .n = p->out, .k = p->hidden, .lda = p->hidden, .ldb = p->out, .ldc = p->out,
-                             .bias = true};
+    const ec_gemm product = second_product(p, b->r.rows);
     EC_RETURN_IF(ops->bn_forward(b->be, b->stream, b->r.rows, p->hidden, &bn, &b->pass->dropout[b->number],
                                  b->pass->first_row + b->r.row, h, a));
     EC_RETURN_IF(b->be->dense->gemm(b->be, b->stream, &product, a, weights(b, p->weight4), weights(b, p->bias4), y));
@@ -79,8 +111,7 @@ static ec_status second_linear_backward(block *b) {
     float *h = rows_of(b, b->layer->h, p->hidden), *a = rows_of(b, b->layer->a, p->hidden);
     float *d = rows_of(b, b->layer->d, p->hidden), *dy = rows_of(b, b->layer->dy, p->out);
     float *sum = leaf_of(b, &b->pass->sums[p->level], b->layer->sum_at);
-    const ec_gemm product = {.m = b->r.rows, .n = p->hidden, .k = p->out, .lda = p->out, .ldb = p->out, .ldc = p->hidden,
-                             .transpose_b = true};
+    const ec_gemm product = second_product_backward(p, b->r.rows);
     if (p->last)
         EC_RETURN_IF(ops->l2_backward(b->be, b->stream, b->r.rows, p->out, all_rows_of(b, b->layer->y, p->out),
                                       b->layer->inv_norm + b->r.row, all_rows_of(b, b->layer->grad_z, p->out), dy,
@@ -100,8 +131,7 @@ static ec_status first_linear_backward(block *b) {
     EC_RETURN_IF(b->be->head->bn_backward(b->be, b->stream, b->r.rows, p->hidden, &bn, b->pass->plan.global_rows, sum,
                                           sum + p->hidden, scale_of(b), h, d));
     if (p->level == 0) return EC_OK;
-    const ec_gemm product = {.m = b->r.rows, .n = p->in, .k = p->hidden, .lda = p->hidden, .ldb = p->hidden, .ldc = p->in,
-                             .transpose_b = true, .accumulate = p->embedding != EC_INTRA};
+    const ec_gemm product = first_product_backward(p, b->r.rows);
     float *dx = rows_of(b, b->pass->layer[p->modality].dy, p->in);
     return b->be->dense->gemm(b->be, b->stream, &product, d, weights(b, p->weight0), NULL, dx);
 }

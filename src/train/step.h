@@ -46,7 +46,7 @@ size_t ec__trainer_core_bytes(const ec_trainer_core *core);
 
 /* Collective. Step number `step` (from 0): it keys dropout, the learning rate and Adam's bias correction. x[m]:
  * (B, input_dim) features of this rank's rows in back end memory, label[m]: (B) class labels in host memory; both
- * unchanged until the call returns. Allocates nothing, except that the first step may make library primitives. */
+ * unchanged until the call returns. Allocates nothing. */
 ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
                          const int32_t *const label[EC_MODALITIES], ec_step_result *result);
 

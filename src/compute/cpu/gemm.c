@@ -46,11 +46,8 @@ done:
     return status;
 }
 
-static ec_status gemm(ec_backend *be, ec_stream *stream, const ec_gemm *desc, const float *a, const float *b,
-                      const float *bias, float *c) {
-    (void)be;
+static ec_status find_gemm(ec_stream *stream, const ec_gemm *desc, ec_dnnl_op **op) {
     ec_gemm key;
-    ec_dnnl_op *op;
     memset(&key, 0, sizeof key); /* the key is compared byte by byte */
     key.m = desc->m;
     key.n = desc->n;
@@ -63,9 +60,33 @@ static ec_status gemm(ec_backend *be, ec_stream *stream, const ec_gemm *desc, co
     key.bias = desc->bias;
     key.accumulate = desc->accumulate;
     key.activation = desc->activation;
-    EC_RETURN_IF(ec__cpu_dnnl_get(stream->dnnl, make_gemm, &key, sizeof key, &op));
+    return ec__cpu_dnnl_get(stream->dnnl, make_gemm, &key, sizeof key, op);
+}
+
+static ec_status gemm(ec_backend *be, ec_stream *stream, const ec_gemm *desc, const float *a, const float *b,
+                      const float *bias, float *c) {
+    (void)be;
+    ec_dnnl_op *op;
+    EC_RETURN_IF(find_gemm(stream, desc, &op));
     EC_RETURN_IF(ec__cpu_dnnl_run(stream->dnnl, op, (void *[]){(void *)a, (void *)b, c, NULL, (void *)bias}));
     return EC_OK;
 }
 
-const ec_dense_ops ec__cpu_dense_ops = {.gemm = gemm};
+typedef struct preparation {
+    ec_cpu_backend *be;
+    const ec_gemm *desc;
+} preparation;
+
+static ec_status prepare_on(void *arg, int32_t task, int32_t worker) {
+    const preparation *p = arg;
+    ec_dnnl_op *op;
+    (void)task;
+    return find_gemm(&p->be->streams[worker], p->desc, &op);
+}
+
+static ec_status prepare(ec_backend *be, const ec_gemm *desc) {
+    preparation p = {.be = ec__cpu(be), .desc = desc};
+    return ec__pool_run_on_each(p.be->pool, prepare_on, &p);
+}
+
+const ec_dense_ops ec__cpu_dense_ops = {.gemm = gemm, .prepare = prepare};
