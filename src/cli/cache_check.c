@@ -31,7 +31,8 @@ static ec_status print_info(const ec_cache_info *x, const json_t *json) {
     EC_RETURN_IF(cli_print("%s\nmodality: %s\nrows: %lld of %d x %lld %s (%.1f MB)\n", x->path, id->modality,
                            (long long)x->rows, id->views, (long long)id->width, ec__h5_type_name(id->dtype),
                            (double)x->rows * (double)x->row_bytes * 1e-6));
-    EC_RETURN_IF(cli_print("encoder: %s%s\nencoder_sha256: %s\npreprocessing: %s\nmanifest_sha256: %s\ncreated by: %s\n",
+    EC_RETURN_IF(cli_print("encoder: %s%s\nencoder_sha256: %s\npreprocessing: %s\nmanifest_sha256: %s\n"
+                           "created by: %s\n",
                            id->encoder, id->random_weights ? " with random weights" : "", id->encoder_sha256,
                            id->preprocessing, id->manifest_sha256, x->created_by));
     EC_RETURN_IF(print_members("splits", json_object_get(json, "splits")));
@@ -61,7 +62,8 @@ const cli_command cli_cache_verify = {
     .arguments = "FILE...",
     .arguments_min = 1,
     .arguments_max = -1,
-    .details = "Reads the whole of each file. A file that is damaged is named with the place of the damage (exit code 3).",
+    .details = "Reads the whole of each file. A file that is damaged is named with the place of the damage (exit "
+               "code 3).",
     .run = verify,
 };
 

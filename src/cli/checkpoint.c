@@ -82,8 +82,8 @@ static const cli_command digest_command = {
     .arguments = "FILE",
     .arguments_min = 1,
     .arguments_max = 1,
-    .details = "Over parameters, buffers, optimizer state and step: names, shapes and every bit. Two checkpoints of equal "
-               "digest hold the same state, whatever the number of ranks or the paths of their runs.",
+    .details = "Over parameters, buffers, optimizer state and step: names, shapes and every bit. Two checkpoints of "
+               "equal digest hold the same state, whatever the number of ranks or the paths of their runs.",
     .run = digest,
 };
 
