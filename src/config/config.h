@@ -133,6 +133,7 @@ typedef struct ec_config_training {
     char *indices; /* HDF5 file of the rows of every batch, in place of sampling; or NULL */
     int64_t seed;
     int64_t validate_every; /* epochs; 0: never */
+    int64_t validation_batches; /* >= 1 */
     char *init;             /* HDF5 or safetensors of initial weights, or NULL */
 } ec_config_training;
 

@@ -120,6 +120,7 @@ const ec__key ec__schema[] = {
     PATH(training.indices, "null", DYNAMICS, "HDF5 file of the rows of every batch, in place of sampling"),
     INT(training.seed, "42", 0, LARGEST_SEED, DYNAMICS, "seed of initial weights, sampling and dropout"),
     INT(training.validate_every, "1", 0, MOST_STEPS, FREE, "epochs between validations; 0: none"),
+    INT(training.validation_batches, "10", 1, 1000000, FREE, "batches that the validation loss is the mean of"),
     PATH(training.init, "null", DYNAMICS, "HDF5 or safetensors file of initial weights of the heads; null: random"),
 
     PATH(logging.folder, "runs/emoclim", FREE, "folder of the run: log, metrics, resolved configuration"),

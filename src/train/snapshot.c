@@ -1,0 +1,202 @@
+/* Checkpoints of a run: its state as a list of named arrays, out to a file and back. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/log.h"
+#include "train/checkpoint_writer.h"
+#include "train/run.h"
+
+enum { PATH_BYTES = 4096 };
+
+/* Where an array of the list comes from. */
+typedef enum origin { PARAM, BUFFER, COUNTER, EXP_AVG, EXP_AVG_SQ } origin;
+
+typedef struct place {
+    origin origin;
+    int32_t number; /* in its set */
+} place;
+
+struct ec_snapshots {
+    ec_run *run;
+    ec_checkpoint_array *array; /* (count) what a checkpoint of this model holds; data is NULL */
+    char **name;                /* (count) */
+    place *place;               /* (count) */
+    int32_t count;
+    float *flat[2];               /* (params.total) host copies of exp_avg and exp_avg_sq */
+    char *config_text;
+    ec_checkpoint_writer *writer; /* rank 0 */
+    char *path;                   /* of the last save */
+    char from[PATH_BYTES];        /* what was resumed from */
+};
+
+static ec_status add_array(ec_snapshots *s, const char *section, const ec_param *p, ec_h5_type type, place at) {
+    ec_checkpoint_array *a = &s->array[s->count];
+    EC_RETURN_IF(ec__format(&s->name[s->count], "%s/%s", section, p->name));
+    *a = (ec_checkpoint_array){.name = s->name[s->count], .type = type, .rank = p->dims};
+    for (int32_t d = 0; d < p->dims; d++) a->dim[d] = p->shape[d];
+    s->place[s->count++] = at;
+    return EC_OK;
+}
+
+static ec_status list_arrays(ec_snapshots *s) {
+    const ec_heads *h = s->run->heads;
+    size_t most = 3 * (size_t)h->params.count + (size_t)h->buffers.count + (size_t)h->counters.count;
+    s->array = calloc(most, sizeof *s->array);
+    s->name = calloc(most, sizeof *s->name);
+    s->place = calloc(most, sizeof *s->place);
+    if (!s->array || !s->name || !s->place) return EC_ERROR(EC_ERR_MEMORY, "no memory for a list of %zu arrays", most);
+    for (int32_t i = 0; i < h->params.count; i++) {
+        const ec_param *p = &h->params.items[i];
+        EC_RETURN_IF(add_array(s, "params", p, EC_H5_F32, (place){PARAM, i}));
+        EC_RETURN_IF(add_array(s, "optimizer/exp_avg", p, EC_H5_F32, (place){EXP_AVG, i}));
+        EC_RETURN_IF(add_array(s, "optimizer/exp_avg_sq", p, EC_H5_F32, (place){EXP_AVG_SQ, i}));
+    }
+    for (int32_t i = 0; i < h->buffers.count; i++)
+        EC_RETURN_IF(add_array(s, "buffers", &h->buffers.items[i], EC_H5_F32, (place){BUFFER, i}));
+    for (int32_t i = 0; i < h->counters.count; i++)
+        EC_RETURN_IF(add_array(s, "buffers", &h->counters.items[i], EC_H5_I64, (place){COUNTER, i}));
+    return EC_OK;
+}
+
+static ec_status open_all(ec_run *run, ec_snapshots *s) {
+    s->run = run;
+    EC_RETURN_IF(list_arrays(s));
+    for (int i = 0; i < 2; i++) {
+        s->flat[i] = calloc((size_t)run->heads->params.total, sizeof *s->flat[i]);
+        if (!s->flat[i]) return EC_ERROR(EC_ERR_MEMORY, "no memory for a copy of the optimizer's state");
+    }
+    EC_RETURN_IF(ec__config_print(run->config, &s->config_text));
+    if (run->comm->rank != 0) return EC_OK;
+    return ec__checkpoint_writer_new(run->config->checkpoint.folder, (int32_t)run->config->checkpoint.keep_last, s->array,
+                                     s->count, &s->writer);
+}
+
+ec_status ec__snapshots_open(ec_run *run, ec_snapshots **out) {
+    ec_snapshots *s = calloc(1, sizeof *s);
+    if (!s) return EC_ERROR(EC_ERR_MEMORY, "no memory for checkpoints");
+    *out = s; /* closed by the run, however this ends */
+    return open_all(run, s);
+}
+
+ec_status ec__snapshots_close(ec_snapshots *s) {
+    ec_status status = EC_OK;
+    if (!s) return EC_OK;
+    if (s->writer) status = ec__checkpoint_writer_wait(s->writer);
+    ec__checkpoint_writer_free(s->writer);
+    for (int32_t i = 0; i < s->count; i++) free(s->name[i]);
+    free(s->name);
+    free(s->array);
+    free(s->place);
+    free(s->flat[0]);
+    free(s->flat[1]);
+    free(s->config_text);
+    free(s->path);
+    free(s);
+    return status;
+}
+
+static float *const *moments(const ec_run *run, origin of) {
+    return of == EXP_AVG ? &run->core->optimizer->exp_avg : &run->core->optimizer->exp_avg_sq;
+}
+
+static ec_status fill(void *arg, int32_t k, const ec_checkpoint_array *array) {
+    ec_snapshots *s = arg;
+    ec_heads *h = s->run->heads;
+    int32_t i = s->place[k].number;
+    switch (s->place[k].origin) {
+    case PARAM: return ec__heads_export_param(h, i, array->data);
+    case BUFFER: return ec__heads_export_buffer(h, i, array->data);
+    case COUNTER: memcpy(array->data, &h->counter[i], sizeof h->counter[i]); return EC_OK;
+    case EXP_AVG: ec__param_export(&h->params.items[i], s->flat[0], array->data); return EC_OK;
+    case EXP_AVG_SQ: ec__param_export(&h->params.items[i], s->flat[1], array->data); return EC_OK;
+    }
+    return EC_OK;
+}
+
+static ec_status write_snapshot(ec_snapshots *s, ec_run *run, int64_t step, bool best) {
+    ec_backend *be = run->be;
+    size_t bytes = sizeof(float) * (size_t)run->heads->params.total;
+    const ec_checkpoint_meta meta = {
+        .step = step,
+        .epoch = step / run->steps_per_epoch,
+        .sampler_position = step % run->steps_per_epoch,
+        .seed = (uint64_t)run->config->training.seed,
+        .ranks = run->comm->size,
+        .shards = (int32_t)run->config->distributed.shards,
+        .best_metric = run->best,
+        .config = s->config_text,
+    };
+    for (int i = 0; i < 2; i++)
+        EC_RETURN_IF(be->memory->download(be, be->main_stream(be), s->flat[i], *moments(run, i ? EXP_AVG_SQ : EXP_AVG), bytes));
+    EC_RETURN_IF(be->synchronize(be));
+    EC_RETURN_IF(ec__checkpoint_writer_save(s->writer, &meta, best, fill, s));
+    free(s->path);
+    s->path = NULL;
+    return ec__checkpoint_step_path(run->config->checkpoint.folder, step, &s->path);
+}
+
+ec_status ec__snapshots_save(ec_snapshots *s, ec_run *run, int64_t step, bool best, const char **path) {
+    ec_status mine = run->comm->rank == 0 ? write_snapshot(s, run, step, best) : EC_OK;
+    EC_RETURN_IF(ec__comm_agree(run->comm, mine));
+    if (path) *path = s->path;
+    return EC_OK;
+}
+
+/* Puts one array of the checkpoint where it belongs; moments go through their host copies. */
+static ec_status restore_array(ec_snapshots *s, int32_t k, const ec_checkpoint_array *array) {
+    ec_heads *h = s->run->heads;
+    int32_t i = s->place[k].number;
+    switch (s->place[k].origin) {
+    case PARAM: return ec__heads_import_param(h, i, array->data);
+    case BUFFER: return ec__heads_import_buffer(h, i, array->data);
+    case COUNTER: memcpy(&h->counter[i], array->data, sizeof h->counter[i]); return EC_OK;
+    case EXP_AVG: ec__param_import(&h->params.items[i], array->data, s->flat[0]); return EC_OK;
+    case EXP_AVG_SQ: ec__param_import(&h->params.items[i], array->data, s->flat[1]); return EC_OK;
+    }
+    return EC_OK;
+}
+
+static ec_status restore(ec_snapshots *s, ec_run *run, const ec_checkpoint *checkpoint) {
+    ec_backend *be = run->be;
+    size_t bytes = sizeof(float) * (size_t)run->heads->params.total;
+    EC_RETURN_IF(ec__checkpoint_check_config(checkpoint, run->config));
+    EC_RETURN_IF(ec__checkpoint_expect(checkpoint, s->array, s->count));
+    for (int32_t k = 0; k < s->count; k++)
+        EC_RETURN_IF(restore_array(s, k, ec__checkpoint_find(checkpoint, s->array[k].name)));
+    for (int i = 0; i < 2; i++)
+        EC_RETURN_IF(be->memory->upload(be, be->main_stream(be), *moments(run, i ? EXP_AVG_SQ : EXP_AVG), s->flat[i], bytes));
+    EC_RETURN_IF(be->synchronize(be));
+    run->first_step = checkpoint->meta.step;
+    run->best = checkpoint->meta.best_metric;
+    return EC_OK;
+}
+
+/* On rank 0: the checkpoint to go on from, or NULL. */
+static ec_status choose(ec_run *run, const char *resume, ec_checkpoint **out) {
+    *out = NULL;
+    if (!resume) return EC_OK;
+    if (strcmp(resume, "auto") == 0) return ec__checkpoint_latest(run->config->checkpoint.folder, out);
+    return ec__checkpoint_load(resume, out);
+}
+
+ec_status ec__snapshots_resume(ec_snapshots *s, ec_run *run, const char *resume, const char **from) {
+    ec_status status = EC_OK, mine = EC_OK;
+    ec_checkpoint *checkpoint = NULL;
+    if (run->comm->rank == 0) {
+        mine = choose(run, resume, &checkpoint);
+        if (checkpoint) snprintf(s->from, sizeof s->from, "%s", checkpoint->path);
+    }
+    EC_TRY(ec__comm_agree(run->comm, mine));
+    EC_TRY(ec__comm_broadcast(run->comm, s->from, sizeof s->from, 0));
+    *from = s->from[0] ? s->from : NULL;
+    if (!*from) goto done;
+    if (run->comm->rank != 0) mine = ec__checkpoint_load(s->from, &checkpoint);
+    if (mine == EC_OK) mine = restore(s, run, checkpoint);
+    EC_TRY(ec__comm_agree(run->comm, mine));
+done:
+    ec__checkpoint_free(checkpoint);
+    return status;
+}

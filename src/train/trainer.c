@@ -1,0 +1,213 @@
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/stop.h"
+#include "train/run.h"
+
+/* Sums since the last record. */
+typedef struct tally {
+    int64_t steps, start_ns, wait_ns;
+    ec_step_result sum;
+} tally;
+
+static ec_status open_buffers(ec_run *run) {
+    int64_t own = run->config->training.batch_size / run->comm->size;
+    for (int m = 0; m < EC_MODALITIES; m++)
+        EC_RETURN_IF(run->be->memory->alloc(run->be, sizeof(float) * (size_t)own * (size_t)run->source[m].width,
+                                            (void **)&run->x[m]));
+    return EC_OK;
+}
+
+static ec_status plan_length(ec_run *run) {
+    const ec_config_training *t = &run->config->training;
+    run->steps_per_epoch = t->steps_per_epoch ? t->steps_per_epoch : ec__sampler_steps_per_epoch(run->sampler);
+    int64_t most = ec__sampler_steps(run->sampler);
+    run->total_steps = t->max_steps ? t->max_steps : t->max_epochs * run->steps_per_epoch;
+    if (t->max_steps > most) return EC_ERROR(EC_ERR_CONFIG, "training.max_steps is %lld; %s has batches for %lld steps",
+                                             (long long)t->max_steps, t->indices, (long long)most);
+    if (run->total_steps > most) run->total_steps = most;
+    return EC_OK;
+}
+
+static ec_status open_run(ec_run *run) {
+    EC_RETURN_IF(ec__config_check_ranks(run->config, run->comm->size));
+    EC_RETURN_IF(ec__run_open_data(run));
+    EC_RETURN_IF(plan_length(run));
+    EC_RETURN_IF(ec__run_open_model(run));
+    EC_RETURN_IF(open_buffers(run));
+    EC_RETURN_IF(ec__snapshots_open(run, &run->snapshots));
+    return ec__validator_new(run, &run->validator);
+}
+
+static ec_status open_loader(ec_run *run) {
+    const ec_loader_config config = {
+        .global_rows = run->config->training.batch_size,
+        .rank = run->comm->rank,
+        .size = run->comm->size,
+        .seed = (uint64_t)run->config->training.seed,
+        .first_step = run->first_step,
+        .end_step = run->total_steps,
+    };
+    return ec__loader_open(&config, run->sampler, run->source, &run->loader);
+}
+
+static void close_run(ec_run *run) {
+    ec__loader_close(run->loader);
+    ec__validator_free(run->validator);
+    for (int m = 0; m < EC_MODALITIES; m++) run->be->memory->free(run->be, run->x[m]);
+    ec__run_close_model(run);
+    ec__run_close_data(run);
+}
+
+static int64_t trained_scalars(const ec_param_set *params) {
+    int64_t sum = 0;
+    for (int32_t i = 0; i < params->count; i++) sum += params->items[i].count;
+    return sum;
+}
+
+static void tell_start(const ec_run *run, const ec_train_observer *observer, const char *from) {
+    if (run->comm->rank != 0 || !observer->started) return;
+    const ec_train_start start = {
+        .first_step = run->first_step,
+        .total_steps = run->total_steps,
+        .steps_per_epoch = run->steps_per_epoch,
+        .parameters = trained_scalars(&run->heads->params),
+        .images = run->train.count[EC_IMAGE],
+        .tracks = run->train.count[EC_MUSIC],
+        .classes = ec__cache_info(run->cache[EC_IMAGE])->class_count,
+        .bytes = ec__trainer_core_bytes(run->core),
+        .resumed_from = from,
+    };
+    observer->started(observer->arg, &start);
+}
+
+static void tally_restart(tally *t, const ec_run *run) {
+    *t = (tally){.start_ns = ec__now_ns(), .wait_ns = ec__loader_wait_ns(run->loader)};
+}
+
+static void tally_add(tally *t, const ec_step_result *r) {
+    t->steps++;
+    for (int d = 0; d < EC_DIRECTIONS; d++) t->sum.losses[d] += r->losses[d];
+    t->sum.total += r->total;
+    t->sum.grad_norm += r->grad_norm;
+    t->sum.learning_rate = r->learning_rate;
+}
+
+/* Tells the means and starts anew. */
+static void tell_step(tally *t, const ec_run *run, const ec_train_observer *observer, int64_t step) {
+    if (t->steps > 0 && run->comm->rank == 0 && observer->stepped) {
+        double n = (double)t->steps, seconds = ec__seconds_since(t->start_ns);
+        ec_train_record record = {.step = step, .epoch = (double)step / (double)run->steps_per_epoch, .result = t->sum};
+        for (int d = 0; d < EC_DIRECTIONS; d++) record.result.losses[d] /= n;
+        record.result.total /= n;
+        record.result.grad_norm /= n;
+        record.step_ms = seconds * 1e3 / n;
+        record.wait_ms = (double)(ec__loader_wait_ns(run->loader) - t->wait_ns) * 1e-6 / n;
+        record.samples_per_s = (double)run->config->training.batch_size * n / seconds;
+        observer->stepped(observer->arg, &record);
+    }
+    tally_restart(t, run);
+}
+
+static ec_status one_step(ec_run *run, int64_t step, ec_step_result *result) {
+    ec_backend *be = run->be;
+    const ec_batch *batch;
+    int64_t own = run->config->training.batch_size / run->comm->size;
+    EC_RETURN_IF(ec__loader_next(run->loader, &batch));
+    for (int m = 0; m < EC_MODALITIES; m++)
+        EC_RETURN_IF(be->memory->upload(be, be->main_stream(be), run->x[m], batch->x[m],
+                                        sizeof(float) * (size_t)own * (size_t)run->source[m].width));
+    const float *const x[EC_MODALITIES] = {run->x[EC_IMAGE], run->x[EC_MUSIC]};
+    return ec__train_step(run->core, step, x, batch->label, result);
+}
+
+/* Has any rank been asked to stop? All ranks get the same answer. */
+static ec_status stop_asked(const ec_run *run, bool *stop) {
+    int32_t mine = ec__stop_requested();
+    const void *all;
+    *stop = false;
+    if (run->comm->size == 1) {
+        *stop = mine != 0;
+        return EC_OK;
+    }
+    EC_RETURN_IF(ec__comm_all_gather_view(run->comm, &mine, &all, sizeof mine));
+    for (int32_t r = 0; r < run->comm->size; r++) *stop |= ((const int32_t *)all)[r] != 0;
+    return EC_OK;
+}
+
+static ec_status save(ec_run *run, const ec_train_observer *observer, int64_t step, bool best) {
+    const char *path;
+    EC_RETURN_IF(ec__snapshots_save(run->snapshots, run, step, best, &path));
+    if (run->comm->rank == 0 && observer->saved) observer->saved(observer->arg, step, path);
+    return EC_OK;
+}
+
+/* What is due after `step` steps: validation, then a checkpoint. */
+static ec_status after_step(ec_run *run, const ec_train_observer *observer, int64_t step, bool stopping) {
+    const ec_config *c = run->config;
+    bool last = step == run->total_steps, epoch_end = step % run->steps_per_epoch == 0;
+    int64_t epoch = step / run->steps_per_epoch;
+    ec_validation_record record = {.step = step, .epoch = (double)step / (double)run->steps_per_epoch};
+    bool validate = run->validator && !stopping && (last || (epoch_end && epoch % c->training.validate_every == 0));
+    if (validate) {
+        EC_RETURN_IF(ec__validate(run->validator, run, &record));
+        if (run->comm->rank == 0 && observer->validated) observer->validated(observer->arg, &record);
+    }
+    bool best = c->checkpoint.best && (record.best || (last && !run->validator));
+    bool due = last || stopping || best || (c->checkpoint.every_steps && step % c->checkpoint.every_steps == 0) ||
+               (c->checkpoint.every_epochs && epoch_end && epoch % c->checkpoint.every_epochs == 0);
+    return due ? save(run, observer, step, best) : EC_OK;
+}
+
+static ec_status run_steps(ec_run *run, const ec_train_observer *observer) {
+    ec_status status = EC_OK;
+    bool stop = false;
+    tally t;
+    tally_restart(&t, run);
+    for (int64_t step = run->first_step; step < run->total_steps && !stop;) {
+        ec_step_result result;
+        EC_TRY(one_step(run, step, &result));
+        step++;
+        tally_add(&t, &result);
+        EC_TRY(stop_asked(run, &stop));
+        stop = stop && step < run->total_steps;
+        bool epoch_end = step % run->steps_per_epoch == 0;
+        if (step % run->config->logging.every == 0 || epoch_end || step == run->total_steps || stop)
+            tell_step(&t, run, observer, step);
+        EC_TRY(after_step(run, observer, step, stop));
+        if (epoch_end) tally_restart(&t, run); /* validation is not part of a step's time */
+    }
+    if (stop) EC_FAIL(EC_STOPPED, "stopped by a signal, a checkpoint is written; go on with --resume auto");
+done:
+    return status;
+}
+
+ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, const ec_train_options *options,
+                        const ec_train_observer *observer) {
+    ec_status status = EC_OK, closing;
+    ec_run run = {.config = config, .be = be, .comm = comm, .best = NAN};
+    const char *from = NULL;
+    EC_TRY(ec__comm_agree(comm, open_run(&run)));
+    EC_TRY(ec__snapshots_resume(run.snapshots, &run, options->resume, &from));
+    tell_start(&run, observer, from);
+    if (run.first_step >= run.total_steps) {
+        if (comm->rank == 0) EC_INFO("nothing to do: %lld of %lld steps are made", (long long)run.first_step, (long long)run.total_steps);
+        goto done;
+    }
+    EC_TRY(ec__comm_agree(comm, open_loader(&run)));
+    EC_TRY(run_steps(&run, observer));
+done:
+    /* The last checkpoint is on its way to the disk: whether it arrived is part of the result. */
+    closing = ec__snapshots_close(run.snapshots);
+    if (status == EC_OK || status == EC_STOPPED) {
+        closing = ec__comm_agree(comm, closing);
+        if (closing != EC_OK) status = closing;
+    }
+    close_run(&run);
+    return status;
+}
