@@ -53,7 +53,7 @@ done:
     return status;
 }
 
-static ec_status from_checkpoint(ec_heads *heads, const ec_checkpoint *file, const char *section, const ec_param_set *set,
+static ec_status from_section(ec_heads *heads, const ec_checkpoint *file, const char *section, const ec_param_set *set,
                                  import_fn import, bool required) {
     char name[EC_PARAM_NAME + 16];
     for (int32_t i = 0; i < set->count; i++) {
@@ -68,6 +68,11 @@ static ec_status from_checkpoint(ec_heads *heads, const ec_checkpoint *file, con
         EC_RETURN_IF(import(heads, i, array->data));
     }
     return EC_OK;
+}
+
+ec_status ec__heads_from_checkpoint(ec_heads *heads, const ec_checkpoint *checkpoint) {
+    EC_RETURN_IF(from_section(heads, checkpoint, "params", &heads->params, ec__heads_import_param, true));
+    return from_section(heads, checkpoint, "buffers", &heads->buffers, ec__heads_import_buffer, false);
 }
 
 static bool is_hdf5(const char *path) {
@@ -85,8 +90,7 @@ ec_status ec__heads_load(ec_heads *heads, const char *path) {
     ec_safetensors *tensors = NULL;
     if (is_hdf5(path)) {
         EC_TRY(ec__checkpoint_load(path, &checkpoint));
-        EC_TRY(from_checkpoint(heads, checkpoint, "params", &heads->params, ec__heads_import_param, true));
-        EC_TRY(from_checkpoint(heads, checkpoint, "buffers", &heads->buffers, ec__heads_import_buffer, false));
+        EC_TRY(ec__heads_from_checkpoint(heads, checkpoint));
     } else {
         EC_TRY(ec__safetensors_open(path, &tensors));
         EC_TRY(from_safetensors(heads, tensors, path, &heads->params, ec__heads_import_param, true));

@@ -4,6 +4,7 @@
 
 #include "cache/feature_cache.h"
 #include "pipeline/loader.h"
+#include "train/checkpoint.h"
 #include "train/trainer.h"
 
 typedef struct ec_validator ec_validator;
@@ -57,6 +58,7 @@ ec_heads_config ec__heads_config_of(const ec_config *config, int64_t image_dim, 
 /* init.c. Parameters and running statistics from a checkpoint of this program or a safetensors file with the original's
  * names, told apart by content. Optimizer state is left alone. EC_ERR_DATA names a tensor that is missing or misshaped. */
 ec_status ec__heads_load(ec_heads *heads, const char *path);
+ec_status ec__heads_from_checkpoint(ec_heads *heads, const ec_checkpoint *checkpoint);
 
 /* validate.c. What validation needs; *out is NULL where there is nothing to validate on or it is switched off (and the
  * log says why). Not collective. */
