@@ -11,6 +11,8 @@ static const cli_command *const commands[] = {
     &cli_config,
     &cli_cache,
     &cli_checkpoint,
+    &cli_train,
+    &cli_eval,
     &cli_bench,
     &cli_version,
     NULL,

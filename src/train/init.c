@@ -1,4 +1,5 @@
 /* Initial weights from a file: a checkpoint of this program, or safetensors with the original's names. */
+#define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
