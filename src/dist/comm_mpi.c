@@ -13,7 +13,7 @@ typedef struct mpi_comm {
     MPI_Comm world, node;
     ec_plain plain;
     ec_window *window; /* NULL: by messages */
-    bool broken;       /* ranks have met with different calls, or MPI has failed: nothing is in step any more */
+    bool broken;       /* a collective has failed on this rank */
 } mpi_comm;
 
 /* Communicators open in this process. MPI can be initialised only once in a process, whatever we are called for. */
@@ -86,11 +86,13 @@ static void release(mpi_comm *m) {
     if (--open_count == 0) MPI_Finalize();
 }
 
+/* All ranks come to the end together: one that has failed alone makes the others fail instead of hang. Without the window
+ * a rank that has failed cannot tell the others, and they wait for their deadline. */
 static void mpi_close(ec_comm *comm) {
     mpi_comm *m = self(comm);
+    const bool in_step = m->window ? !ec__window_has_closed(m->window) : !m->broken;
     comm->number++;
-    /* All ranks come to the end together: one that has failed alone makes the others fail instead of hang. */
-    if (!m->broken && comm->size > 1) (void)BY_EITHER(comm, barrier, EC_CALL_CLOSE);
+    if (in_step) (void)BY_EITHER(comm, barrier, EC_CALL_CLOSE);
     release(m);
 }
 
@@ -134,6 +136,15 @@ done:
     return status;
 }
 
+/* Ranks that cannot share memory (containers of their own) use messages: all of them, or none. */
+static ec_status open_window(mpi_comm *m) {
+    ec_status status = ec__window_open(&m->base, m->node, &m->window);
+    if (status != EC_ERR_ENV) return status;
+    if (m->base.rank == 0) EC_WARN("%s; messages are used instead, which is slower", ec_error_last()->text);
+    ec_error_clear();
+    return EC_OK;
+}
+
 ec_status ec__comm_open_mpi(bool window, ec_comm **out) {
     ec_status status = EC_OK;
     mpi_comm *m = NULL;
@@ -146,10 +157,7 @@ ec_status ec__comm_open_mpi(bool window, ec_comm **out) {
     m->base.ops = &mpi_ops;
     EC_TRY(find_ranks(m));
     m->plain = (ec_plain){.comm = &m->base, .world = m->world, .piece = EC_PLAIN_PIECE};
-    if (window && m->base.node_size == m->base.size && m->base.size > 1) {
-        ec__comm_set_deadline(&m->base, EC_COMM_DEADLINE_S);
-        EC_TRY(ec__window_open(&m->base, m->node, &m->window));
-    }
+    if (window && m->base.node_size == m->base.size && m->base.size > 1) EC_TRY(open_window(m));
     *out = &m->base;
     m = NULL;
 done:

@@ -5,72 +5,74 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "dist/meeting.h"
 #include "dist/mpi_error.h"
+#include "dist/shared_memory.h"
 #include "dist/tree.h"
 
 /* PIECE: bytes a rank of a message that is copied or summed; longer ones are cut, so that both halves stay in the
- * second-level cache (at 8 MB this is twice as fast as one piece). VIEW_MOST: largest half, for gathered views. SPINS:
- * some 20 microseconds. SMALL: sums over at most so many bytes are made by every rank for itself, which saves a meeting. */
-enum { PIECE = 256 << 10, VIEW_MOST = 64 << 20, SPINS = 4000, SMALL = 32 << 10 };
+ * second-level cache (at 8 MB this is twice as fast as one piece). VIEW_MOST: largest half, for gathered views. SMALL:
+ * sums over at most so many bytes are made by every rank for itself, which saves a meeting. */
+enum { PIECE = 256 << 10, VIEW_MOST = 64 << 20, SMALL = 32 << 10 };
 
 struct ec_window {
     ec_comm *comm;
     MPI_Comm node;
     ec_meeting meeting;
-    MPI_Win seats, memory; /* MPI_WIN_NULL before they exist */
-    char *half[2];
+    size_t seat_bytes;
+    char *half[2];     /* back to back */
     size_t half_bytes; /* room in each half */
     size_t piece;      /* bytes of a half that a piece may fill */
-    int turn; /* half that the next piece goes into */
-    void *view; /* for gathered views that do not fit into a half; grown, never shrunk */
+    size_t view_most;  /* largest half */
+    int turn;          /* half that the next piece goes into */
+    void *view;        /* for gathered views that do not fit into a half; grown, never shrunk */
     size_t view_bytes;
 };
 
-/* One piece of memory for all ranks, asked for by the first: MPI maps it into every process. */
-static ec_status share(ec_window *w, size_t bytes, MPI_Win *win, void **base) {
-    ec_status status = EC_OK;
-    void *mine = NULL;
-    MPI_Aint size = 0;
-    int unit = 0;
-    EC_MPI(MPI_Win_allocate_shared(w->comm->rank == 0 ? (MPI_Aint)bytes : 0, 1, MPI_INFO_NULL, w->node, &mine, win));
-    EC_MPI(MPI_Win_set_errhandler(*win, MPI_ERRORS_RETURN));
-    EC_MPI(MPI_Win_shared_query(*win, 0, &size, &unit, base));
-done:
-    return status;
-}
-
-/* Rounds to spin: none where ranks outnumber the processors that they may use together. */
-static ec_status choose_spins(ec_window *w) {
+/* How to wait. Ranks with processors of their own spin, some 20 microseconds, and then sleep: to let others run would
+ * give the processor to a stranger for milliseconds. Where ranks outnumber processors the others are our own, and
+ * letting them run is cheaper than sleep. */
+static ec_status choose_waiting(ec_window *w) {
     ec_status status = EC_OK;
     cpu_set_t mine, all;
     CPU_ZERO(&mine);
     if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine);
     EC_MPI(MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, w->node));
-    w->meeting.spins = CPU_COUNT(&all) >= w->comm->size ? SPINS : 0;
+    const bool crowded = CPU_COUNT(&all) < w->comm->size;
+    w->meeting.spins = crowded ? 0 : 4000;
+    w->meeting.yields = crowded ? 40 : 2;
 done:
     return status;
+}
+
+static ec_status map_halves(ec_window *w, size_t bytes) {
+    void *memory = NULL;
+    ec__shared_unmap(w->half[0], 2 * w->half_bytes);
+    w->half[0] = w->half[1] = NULL;
+    w->half_bytes = 0;
+    EC_RETURN_IF(ec__shared_map(w->node, 2 * bytes, &memory));
+    w->half_bytes = bytes;
+    w->half[0] = memory;
+    w->half[1] = w->half[0] + bytes;
+    return EC_OK;
 }
 
 ec_status ec__window_open(ec_comm *comm, MPI_Comm node, ec_window **out) {
     ec_status status = EC_OK;
     void *seats = NULL;
-    size_t bytes = (size_t)comm->size * sizeof(ec_seat);
     ec_window *w = calloc(1, sizeof *w);
     if (!w) EC_FAIL(EC_ERR_MEMORY, "no memory for a window of %d ranks", comm->size);
     w->comm = comm;
     w->node = node;
-    w->seats = w->memory = MPI_WIN_NULL;
     w->piece = (size_t)comm->size * PIECE;
-    /* A seat is aligned to more than MPI promises: one is asked for in excess. */
-    EC_TRY(share(w, bytes + sizeof(ec_seat), &w->seats, &seats));
-    uintptr_t address = (uintptr_t)seats;
-    seats = (char *)seats + (_Alignof(ec_seat) - address % _Alignof(ec_seat)) % _Alignof(ec_seat);
-    if (comm->rank == 0) memset(seats, 0, bytes);
+    w->view_most = VIEW_MOST;
+    w->seat_bytes = (size_t)comm->size * sizeof(ec_seat);
+    EC_TRY(ec__shared_map(node, w->seat_bytes, &seats));
     w->meeting.comm = comm;
     w->meeting.seat = seats;
-    EC_TRY(choose_spins(w));
-    EC_MPI(MPI_Barrier(node));
+    EC_TRY(map_halves(w, w->piece));
+    EC_TRY(choose_waiting(w));
     *out = w;
     w = NULL;
 done:
@@ -80,31 +82,27 @@ done:
 
 void ec__window_close(ec_window *w) {
     if (!w) return;
-    if (w->memory != MPI_WIN_NULL) MPI_Win_free(&w->memory);
-    if (w->seats != MPI_WIN_NULL) MPI_Win_free(&w->seats);
+    ec__shared_unmap(w->half[0], 2 * w->half_bytes);
+    ec__shared_unmap(w->meeting.seat, w->seat_bytes);
     free(w->view);
     free(w);
 }
 
-void ec__window_set_piece(ec_window *w, size_t bytes) { w->piece = bytes; }
+void ec__window_set_piece(ec_window *w, size_t bytes) {
+    w->piece = bytes;
+    w->view_most = 4 * bytes;
+}
 
-/* Makes room for bytes in each half. All ranks meet before they grow: a rank that calls something else would otherwise
- * leave the others in MPI. */
+bool ec__window_has_closed(const ec_window *w) { return w->meeting.closed; }
+
+/* Makes room for bytes in each half; all ranks see alike whether there is. All meet before they grow: a rank that calls
+ * something else would otherwise leave the others in MPI. */
 static ec_status make_room(ec_window *w, size_t bytes, const ec_ticket *ticket) {
-    ec_status status = EC_OK;
-    size_t want = w->piece;
-    void *base = NULL;
-    if (w->half_bytes > 0 && bytes <= w->half_bytes) return EC_OK;
+    size_t want = w->half_bytes;
+    if (bytes <= w->half_bytes) return EC_OK;
     while (want < bytes) want *= 2;
-    EC_TRY(ec__meet(&w->meeting, ticket));
-    if (w->memory != MPI_WIN_NULL) EC_MPI(MPI_Win_free(&w->memory));
-    w->half_bytes = 0;
-    EC_TRY(share(w, 2 * want, &w->memory, &base));
-    w->half_bytes = want;
-    w->half[0] = base;
-    w->half[1] = (char *)base + want;
-done:
-    return status;
+    EC_RETURN_IF(ec__meet(&w->meeting, ticket));
+    return map_halves(w, want);
 }
 
 static ec_ticket ticket_for(const ec_window *w, ec_comm_call call, size_t bytes, int32_t root) {
@@ -123,7 +121,6 @@ static ec_status gather(ec_window *w, const char *mine, char *all, size_t bytes)
     const int32_t rank = w->comm->rank, size = w->comm->size;
     const ec_ticket ticket = ticket_for(w, EC_CALL_ALL_GATHER, bytes, 0);
     const size_t piece = w->piece / (size_t)size;
-    EC_TRY(make_room(w, w->piece, &ticket));
     for (size_t at = 0; at < bytes || at == 0; at += piece) {
         size_t n = smaller(piece, bytes - at);
         char *half = next_half(w);
@@ -143,17 +140,28 @@ ec_status ec__window_all_gather(ec_window *w, const void *mine, void *all, size_
     return gather(w, mine, all, bytes);
 }
 
+/* Where a larger half cannot be had, on all ranks alike, views of that size are gathered like other messages. */
+static ec_status grow_for_view(ec_window *w, size_t total, const ec_ticket *ticket) {
+    const size_t before = w->half_bytes;
+    ec_status status = make_room(w, total, ticket);
+    if (status != EC_ERR_ENV) return status;
+    EC_WARN("%s; gathered arrays of %zu bytes are copied instead", ec_error_last()->text, total);
+    ec_error_clear();
+    w->view_most = before;
+    return map_halves(w, before);
+}
+
 ec_status ec__window_all_gather_view(ec_window *w, const void *mine, const void **all, size_t bytes) {
     ec_status status = EC_OK;
     const size_t total = bytes * (size_t)w->comm->size;
     const ec_ticket ticket = ticket_for(w, EC_CALL_ALL_GATHER, bytes, 0);
-    if (total <= VIEW_MOST) {
-        EC_TRY(make_room(w, total, &ticket));
+    if (total <= w->view_most) EC_TRY(grow_for_view(w, total, &ticket));
+    if (total <= w->view_most) {
         char *half = next_half(w);
         memcpy(half + (size_t)w->comm->rank * bytes, mine, bytes);
         EC_TRY(ec__meet(&w->meeting, &ticket));
         *all = half;
-        return EC_OK;
+        goto done;
     }
     if (w->view_bytes < total) {
         free(w->view);
@@ -171,7 +179,6 @@ done:
 ec_status ec__window_broadcast(ec_window *w, void *x, size_t bytes, int32_t root) {
     ec_status status = EC_OK;
     const ec_ticket ticket = ticket_for(w, EC_CALL_BROADCAST, bytes, root);
-    EC_TRY(make_room(w, w->piece, &ticket));
     for (size_t at = 0; at < bytes || at == 0; at += w->piece) {
         size_t n = smaller(w->piece, bytes - at);
         char *half = next_half(w);

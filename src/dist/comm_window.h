@@ -15,9 +15,15 @@
 
 typedef struct ec_window ec_window;
 
-/* Collective over node, which holds all ranks of comm in the same order. Both are borrowed. */
+/* Collective over node, which holds all ranks of comm in the same order. Both are borrowed. EC_ERR_ENV, on all ranks,
+ * where they cannot share memory. */
 ec_status ec__window_open(ec_comm *comm, MPI_Comm node, ec_window **out);
-void ec__window_close(ec_window *window); /* collective; accepts NULL */
+void ec__window_close(ec_window *window); /* accepts NULL */
+
+/* Has a rank closed the window while others called something else? Then there are no more meetings. */
+bool ec__window_has_closed(const ec_window *window);
+
+/* Sets the size of pieces, and four times that as the largest view that is read in place. */
 void ec__window_set_piece(ec_window *window, size_t bytes);
 
 /* The collectives of comm.h. */

@@ -11,8 +11,8 @@
 
 #include "core/clock.h"
 
-/* How often a waiting rank lets others run before it sleeps, and how long it sleeps before it looks at the clock. */
-enum { YIELDS = 40, SLEEP_NS = 100000000 };
+/* How long a rank sleeps before it looks at the clock. */
+enum { SLEEP_NS = 100000000 };
 
 /* The words are shared between processes, so these are not the _PRIVATE forms. */
 static void sleep_while(_Atomic uint32_t *word, uint32_t value) {
@@ -50,7 +50,7 @@ static void wait_for(const ec_meeting *m, ec_seat *seat, ec_comm_call call, int6
         if (has_come(seat, m->now)) return;
         relax();
     }
-    for (int32_t i = 0; i < YIELDS; i++) {
+    for (int32_t i = 0; i < m->yields; i++) {
         if (has_come(seat, m->now)) return;
         sched_yield();
     }
@@ -83,6 +83,7 @@ ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
     ec_seat *mine = &m->seat[rank];
     int64_t start_ns = 0;
     int32_t other = rank;
+    m->closed |= ticket->call == EC_CALL_CLOSE;
     m->now++;
     mine->ticket[m->now & 1] = *ticket;
     atomic_store(&mine->arrived, m->now);
@@ -90,7 +91,9 @@ ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
     for (int32_t i = 1; i < size; i++) {
         int32_t r = (rank + i) % size;
         wait_for(m, &m->seat[r], (ec_comm_call)ticket->call, &start_ns);
-        if (!same(ticket, &m->seat[r].ticket[m->now & 1])) other = r;
+        const ec_ticket *theirs = &m->seat[r].ticket[m->now & 1];
+        m->closed |= theirs->call == EC_CALL_CLOSE;
+        if (!same(ticket, theirs)) other = r;
     }
     if (other == rank) return EC_OK;
     char a[160], b[160];

@@ -28,9 +28,11 @@ typedef struct ec_seat {
 
 typedef struct ec_meeting {
     ec_comm *comm;
-    ec_seat *seat; /* (size), shared, zero at first */
-    uint32_t now;  /* meetings this rank has come to */
-    int32_t spins; /* rounds of busy waiting before others are let run */
+    ec_seat *seat;  /* (size), shared, zero at first */
+    uint32_t now;   /* meetings this rank has come to */
+    int32_t spins;  /* rounds of busy waiting */
+    int32_t yields; /* times that others are then let run, before sleep */
+    bool closed;    /* some rank came for EC_CALL_CLOSE: it comes no more */
 } ec_meeting;
 
 /* Collective: comes to the next meeting and waits for all. EC_ERR_DIST, on all ranks, where tickets differ. Ends the run
