@@ -19,6 +19,7 @@
 
 typedef struct reader {
     const char *path;
+    AVIOContext *io;
     AVFormatContext *format;
     AVCodecContext *codec;
     AVPacket *packet;
@@ -51,10 +52,18 @@ static ec_status open_format(reader *r) {
     char *url = NULL;
     AVDictionary *options = NULL;
     EC_TRY(check_file(r->path));
-    /* A file name is never taken for a protocol ("concat:", "http:"), and a playlist cannot lead elsewhere. */
-    EC_TRY(ec__format(&url, "file:%s", r->path));
-    av_dict_set(&options, "protocol_whitelist", "file", 0);
-    int code = avformat_open_input(&r->format, url, NULL, &options);
+    EC_TRY(ec__format(&url, "file:%s", r->path)); /* never taken for a protocol ("concat:", "http:") */
+    int code = avio_open2(&r->io, url, AVIO_FLAG_READ, NULL, NULL);
+    if (code < 0) {
+        status = ec__av_error(code, r->path, "cannot open it");
+        goto done;
+    }
+    r->format = avformat_alloc_context();
+    if (!r->format) EC_FAIL(EC_ERR_MEMORY, "%s: no memory for a demuxer", r->path);
+    r->format->pb = r->io;
+    /* The file is open already; a playlist must not lead to others. */
+    av_dict_set(&options, "protocol_whitelist", "none", 0);
+    code = avformat_open_input(&r->format, url, NULL, &options);
     if (code < 0) {
         status = ec__av_error(code, r->path, "not a sound file that FFmpeg reads");
         goto done;
@@ -116,6 +125,7 @@ static void close_reader(reader *r) {
     av_packet_free(&r->packet);
     avcodec_free_context(&r->codec);
     avformat_close_input(&r->format);
+    avio_closep(&r->io);
 }
 
 static ec_status push_frame(reader *r, ec_audio_sink *sink) {

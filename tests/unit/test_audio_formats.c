@@ -135,10 +135,25 @@ static void test_no_sound(void **state) {
     free(text.bytes);
 }
 
+/* A list of sound files is no sound file: nothing but the named file is opened. */
+static void test_playlist(void **state) {
+    (void)state;
+    if (!demo_can_encode(DEMO_MP3)) skip();
+    ec_audio audio = {0};
+    sound s = make(DEMO_MP3); /* whole.mp3, in the same folder */
+    const char *const lists[] = {"ffconcat version 1.0\nfile whole.mp3\n",
+                                 "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nwhole.mp3\n#EXT-X-ENDLIST\n"};
+    for (int i = 0; i < 2; i++) {
+        sound list = {.kind = DEMO_MP3, .bytes = (char *)lists[i]};
+        CHECK_ERROR(ec__audio_decode(save(&list, strlen(lists[i]), "", 0), NULL, &audio), EC_ERR_DATA, "test.mp3");
+    }
+    free(s.bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flac),     cmocka_unit_test(test_vorbis),   cmocka_unit_test(test_mp3),
-        cmocka_unit_test(test_flac_bit), cmocka_unit_test(test_no_sound),
+        cmocka_unit_test(test_flac_bit), cmocka_unit_test(test_no_sound), cmocka_unit_test(test_playlist),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
