@@ -7,16 +7,17 @@ static const size_t PACK_ALL = 1 << 20;
 
 static int32_t round_up(int32_t x, int32_t to) { return (x + to - 1) / to * to; }
 
-/* Rows of a block, from the shape alone: a tile's width times 1, 2, 4 .. so that packing a block is paid back by many
- * tiles, while it stays in the second-level cache; fewer where the batch is small, to leave work for several threads. */
+/* Rows of a block, from the shape alone: as many as stay in the second-level cache, so that a row brought there meets
+ * many others; fewer where the batch is small, to leave work for several threads, but whole tiles if possible. */
 static int32_t block_rows(int64_t global_rows, int32_t dim) {
-    enum { SMALLEST = 32, LARGEST = 512, PACKED = 65536 /* floats */ };
-    int32_t most = PACKED / dim / EC_SUPCON_TILE * EC_SUPCON_TILE;
+    enum { SMALLEST = 32, LARGEST = 512, CACHED = 65536 /* floats */ };
+    int32_t most = CACHED / dim / EC_SUPCON_TILE * EC_SUPCON_TILE;
     if (most < EC_SUPCON_TILE) most = EC_SUPCON_TILE;
     if (most > LARGEST) most = LARGEST;
-    int32_t rows = global_rows / 4 >= most ? most : round_up((int32_t)(global_rows + 3) / 4, SMALLEST);
-    if (rows > EC_SUPCON_TILE) rows = round_up(rows, EC_SUPCON_TILE);
-    return rows < most ? rows : most;
+    if (global_rows >= 8 * (int64_t)most) return most;
+    if (global_rows > 8 * EC_SUPCON_TILE) return round_up((int32_t)(global_rows + 7) / 8, EC_SUPCON_TILE);
+    const int32_t rows = round_up((int32_t)(global_rows + 3) / 4, SMALLEST);
+    return rows < EC_SUPCON_TILE ? rows : EC_SUPCON_TILE;
 }
 
 ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim, ec_arena *arena) {
