@@ -9,17 +9,11 @@
 #include "compute/cpu/supcon_kernel.h"
 
 enum { NR = NV * LANES };
-#if defined(__GNUC__)
+_Static_assert(EC_SUPCON_TILE % NR == 0 && 32 % NR == 0, "tiles, and blocks of 32 rows, are whole panels");
 #define INLINE static inline __attribute__((always_inline))
-#define EC_NOINLINE __attribute__((noinline))
+#define OUT_OF_LINE static __attribute__((noinline))
 #define PREFETCH(address) __builtin_prefetch((address), 1)
 #define UNROLL _Pragma("GCC unroll 32")
-#else
-#define INLINE static inline
-#define EC_NOINLINE
-#define PREFETCH(address) ((void)(address))
-#define UNROLL
-#endif
 
 static const float SCORE_NONE = EC_SUPCON_NO_SCORE;
 
@@ -41,16 +35,16 @@ INLINE void multiply(const float *const a[MR], ptrdiff_t k_step, const float *b,
 
 /* out = the products. A function of its own, and results through memory (they stay in the first-level cache), because
  * inlined into a loop around it the compiler keeps that loop's constants in registers and spills accumulators. */
-static EC_NOINLINE void multiply_to(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
-                                    int32_t depth, float out[MR][NR]) {
+OUT_OF_LINE void multiply_to(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
+                             int32_t depth, float out[MR][NR]) {
     vec acc[MR][NV];
     multiply(a, k_step, b, b_step, depth, acc);
     UNROLL for (int r = 0; r < MR; r++) UNROLL for (int v = 0; v < NV; v++) vstore(out[r] + v * LANES, acc[r][v]);
 }
 
 /* A whole micro tile of c (rows dim apart) += the products. */
-static EC_NOINLINE void multiply_add(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
-                                     int32_t depth, float *c, ptrdiff_t dim) {
+OUT_OF_LINE void multiply_add(const float *const a[MR], ptrdiff_t k_step, const float *b, ptrdiff_t b_step,
+                              int32_t depth, float *c, ptrdiff_t dim) {
     vec acc[MR][NV];
     UNROLL for (int r = 0; r < MR; r++) /* needed when the sums are done */
         for (int line = 0; line < NR; line += 16) PREFETCH(c + r * dim + line);
