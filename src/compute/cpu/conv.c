@@ -1,5 +1,5 @@
-/* Convolutions by oneDNN, over maps with channels in blocks of 16 (the layout of its AVX-512 kernels, of the direct
- * algorithm and of Winograd's alike), weights packed once.
+/* Convolutions by oneDNN, over maps with channels in blocks of a vector register (the layout of its kernels, of the
+ * direct algorithm and of Winograd's alike), weights packed once.
  *
  * Numbers of channels are filled up to whole blocks with weights of zero: oneDNN has its fast kernels for those only.
  *
@@ -11,7 +11,10 @@
 #include "compute/cpu/dnnl.h"
 #include "compute/cpu/encoder.h"
 
-enum { BLOCK = 16 };
+/* Channels of a block: what fits into a vector register of oneDNN's kernels. */
+static int32_t block_size(void) {
+    return ((unsigned)dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 16 : 8;
+}
 
 struct ec_conv {
     ec_conv_desc desc;
@@ -24,7 +27,8 @@ typedef struct conv_key {
     int32_t batch, in_channels, in_height, in_width, out_channels, kernel, stride, padding, add, relu;
 } conv_key;
 
-static int32_t padded(int32_t channels) { return channels == 1 ? 1 : (channels + BLOCK - 1) / BLOCK * BLOCK; }
+static int32_t blocks_of(int32_t channels) { return (channels + block_size() - 1) / block_size(); }
+static int32_t padded(int32_t channels) { return channels == 1 ? 1 : blocks_of(channels) * block_size(); }
 
 static conv_key key_of(const ec_conv_desc *desc) {
     conv_key key;
@@ -33,7 +37,7 @@ static conv_key key_of(const ec_conv_desc *desc) {
     key.in_channels = padded(desc->in_channels);
     key.in_height = desc->in_height;
     key.in_width = desc->in_width;
-    key.out_channels = (desc->out_channels + BLOCK - 1) / BLOCK * BLOCK;
+    key.out_channels = blocks_of(desc->out_channels) * block_size();
     key.kernel = desc->kernel;
     key.stride = desc->stride;
     key.padding = desc->padding;
@@ -45,8 +49,8 @@ static conv_key key_of(const ec_conv_desc *desc) {
 /* A single channel is stored plain: a block would be 15/16 padding. */
 static ec_status maps_layout(int32_t n, int32_t c, int32_t h, int32_t w, dnnl_memory_desc_t *out) {
     const dnnl_dims_t dims = {n, c, h, w};
-    return ec__cpu_dnnl_status(dnnl_memory_desc_init_by_tag(out, 4, dims, dnnl_f32, c == 1 ? dnnl_nchw : dnnl_nChw16c),
-                               "a layout of maps");
+    const dnnl_format_tag_t tag = c == 1 ? dnnl_nchw : block_size() == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+    return ec__cpu_dnnl_status(dnnl_memory_desc_init_by_tag(out, 4, dims, dnnl_f32, tag), "a layout of maps");
 }
 
 static ec_status try_descriptor(ec_cpu_dnnl *dnnl, const conv_key *key, dnnl_alg_kind_t algorithm,
@@ -176,11 +180,9 @@ done:
     return status;
 }
 
-static int32_t blocks_of(const ec_maps *maps) { return (maps->channels + BLOCK - 1) / BLOCK; }
-
 size_t ec__cpu_maps_bytes(ec_backend *be, const ec_maps *maps) {
     (void)be;
-    const size_t channels = maps->channels == 1 ? 1 : (size_t)blocks_of(maps) * BLOCK;
+    const size_t channels = (size_t)padded(maps->channels);
     return sizeof(float) * (size_t)maps->batch * channels * (size_t)maps->height * (size_t)maps->width;
 }
 
@@ -192,7 +194,8 @@ typedef struct place {
 static place channel_place(const ec_maps *maps, int32_t n, int32_t c) {
     const size_t area = (size_t)maps->height * (size_t)maps->width;
     if (maps->channels == 1) return (place){(size_t)n * area, 1};
-    return (place){((size_t)n * (size_t)blocks_of(maps) + (size_t)(c / BLOCK)) * area * BLOCK + (size_t)(c % BLOCK), BLOCK};
+    const size_t block = (size_t)block_size(), before = (size_t)n * (size_t)blocks_of(maps->channels);
+    return (place){(before + (size_t)c / block) * area * block + (size_t)c % block, block};
 }
 
 ec_status ec__cpu_maps_load(ec_backend *be, ec_stream *stream, const ec_maps *maps, const float *nchw, float *y) {

@@ -74,9 +74,7 @@ done:
     return status;
 }
 
-ec_status ec__cpu_linear(ec_backend *be, ec_stream *stream, const ec_linear *layer, const ec_linear_call *call,
-                         const void *x, void *y) {
-    (void)be;
+static ec_status multiply(ec_stream *stream, const ec_linear *layer, const ec_linear_call *call, const void *x, void *y) {
     ec_dnnl_op *op;
     linear_key key;
     memset(&key, 0, sizeof key);
@@ -92,6 +90,56 @@ ec_status ec__cpu_linear(ec_backend *be, ec_stream *stream, const ec_linear *lay
     key.activation = (int32_t)call->activation;
     EC_RETURN_IF(ec__cpu_dnnl_get(stream->dnnl, make_linear, &key, sizeof key, &op));
     EC_RETURN_IF(ec__cpu_dnnl_run(stream->dnnl, op, (void *[]){(void *)x, layer->weight, y, NULL, layer->bias}));
+    return EC_OK;
+}
+
+/* The bits of oneDNN's product do not depend on the number of rows where its blocked kernels run (AVX-512). Elsewhere
+ * they do, so products are made of a fixed number of rows, the last ones filled up with zeros. */
+enum { FIXED_ROWS = 64 };
+
+static bool rows_are_independent(void) {
+    return ((unsigned)dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
+/* Fewer rows than FIXED_ROWS, by way of copies that have that many. */
+static ec_status multiply_few(ec_stream *stream, const ec_linear *layer, const ec_linear_call *call, const char *x, char *y) {
+    ec_status status = EC_OK;
+    const size_t x_row = (size_t)layer->k * ec__precision_size(layer->precision);
+    const size_t y_row = (size_t)layer->n * ec__precision_size(call->y_precision);
+    const size_t x_step = (size_t)call->ldx * ec__precision_size(layer->precision);
+    const size_t y_step = (size_t)call->ldy * ec__precision_size(call->y_precision);
+    char *full_x = calloc(FIXED_ROWS, x_row), *full_y = calloc(FIXED_ROWS, y_row);
+    ec_linear_call full = *call;
+    full.m = FIXED_ROWS;
+    full.ldx = layer->k;
+    full.ldy = layer->n;
+    if (!full_x || !full_y) EC_FAIL(EC_ERR_MEMORY, "no memory for a product");
+    for (size_t i = 0; i < (size_t)call->m; i++) {
+        memcpy(full_x + i * x_row, x + i * x_step, x_row);
+        if (call->accumulate) memcpy(full_y + i * y_row, y + i * y_step, y_row);
+    }
+    EC_TRY(multiply(stream, layer, &full, full_x, full_y));
+    for (size_t i = 0; i < (size_t)call->m; i++) memcpy(y + i * y_step, full_y + i * y_row, y_row);
+done:
+    free(full_x);
+    free(full_y);
+    return status;
+}
+
+ec_status ec__cpu_linear(ec_backend *be, ec_stream *stream, const ec_linear *layer, const ec_linear_call *call,
+                         const void *x, void *y) {
+    (void)be;
+    if (rows_are_independent()) return multiply(stream, layer, call, x, y);
+    const size_t x_step = (size_t)call->ldx * ec__precision_size(layer->precision);
+    const size_t y_step = (size_t)call->ldy * ec__precision_size(call->y_precision);
+    for (int32_t row = 0; row < call->m; row += FIXED_ROWS) {
+        ec_linear_call part = *call;
+        const char *from = (const char *)x + (size_t)row * x_step;
+        char *to = (char *)y + (size_t)row * y_step;
+        part.m = call->m - row < FIXED_ROWS ? call->m - row : FIXED_ROWS;
+        if (part.m < FIXED_ROWS) EC_RETURN_IF(multiply_few(stream, layer, &part, from, to));
+        else EC_RETURN_IF(multiply(stream, layer, &part, from, to));
+    }
     return EC_OK;
 }
 
