@@ -73,14 +73,15 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
     const double per_second = (double)o->batch * p->comm->size / times->median * 1e3;
     const double gflops = info->operations * per_second * 1e-9, gemm = rates->gemm * p->comm->size;
     if (!cli->json)
-        return cli_print("%s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), %.1f GF/s = "
-                         "%.1f %% of a large float32 product; %.1f MB\n",
-                         info->name, precisions[o->precision], (long long)o->batch, p->comm->size, threads, per_second, unit,
-                         times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
-    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench", "encode",
-                             "encoder", info->name, "precision", precisions[o->precision], "batch", (json_int_t)o->batch,
-                             "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second", per_second, "ms",
-                             times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm", gflops / gemm,
+        return cli_print("%s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
+                         "%.1f GF/s = %.1f %% of a large float32 product; %.1f MB\n",
+                         info->name, precisions[o->precision], (long long)o->batch, p->comm->size, threads, per_second,
+                         unit, times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
+    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench",
+                             "encode",
+                             "encoder", info->name, "precision", precisions[o->precision], "batch",
+                             (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
+                             per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm", gflops / gemm,
                              "memory_mb", memory_mb, "random_weights", info->random);
     json_t *more = bench_times_json(times);
     if (root && more) json_object_update(root, more);
@@ -112,10 +113,10 @@ done:
 const cli_command cli_bench_encode = {
     .name = "encode",
     .summary = "Measure the forward pass of a frozen encoder.",
-    .details = "Prints inputs a second and the rate beside what this machine reaches in a large float32 matrix product. "
-               "Operations are counted as the network's definition has them, so a faster algorithm (Winograd's convolution, "
-               "leaving out rows that nobody uses) may exceed 100 %. Preprocessing of images is not part of it; the "
-               "spectrogram of shortchunk is. On several ranks each encodes its own batch.",
+    .details = "Prints inputs a second and the rate beside what this machine reaches in a large float32 matrix "
+               "product. Operations are counted as the network's definition has them, so a faster algorithm "
+               "(Winograd's convolution, leaving out rows that nobody uses) may exceed 100 %. Preprocessing of images "
+               "is not part of it; the spectrogram of shortchunk is. On several ranks each encodes its own batch.",
     .options = table,
     .values_size = sizeof(options),
     .defaults = &defaults,

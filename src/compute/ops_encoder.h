@@ -1,8 +1,8 @@
-/* Operations of the frozen encoders, in evaluation mode: products with weights that never change, the pieces of a vision
- * transformer, convolutions with folded BatchNorm.
+/* Operations of the frozen encoders, in evaluation mode: products with weights that never change, the pieces of a
+ * vision transformer, convolutions with folded BatchNorm.
  *
- * Rows that leave an operation depend on the same rows that enter it and on nothing else: neither on how many rows there
- * are nor on their place. Only conv is an exception: its batch is fixed when the layer is made.
+ * Rows that leave an operation depend on the same rows that enter it and on nothing else: neither on how many rows
+ * there are nor on their place. Only conv is an exception: its batch is fixed when the layer is made.
  *
  * Activations are float32 or, between an operation and the linear layer that consumes it, the layer's own precision. */
 #ifndef EC_COMPUTE_OPS_ENCODER_H
@@ -26,8 +26,8 @@ typedef struct ec_linear_call {
     ec_precision y_precision;
 } ec_linear_call;
 
-/* Self-attention without its projections. qkv is (batch*tokens, 3*W) with W = heads*head_width: queries, keys, values side
- * by side, heads side by side in each. y is (batch*tokens, W): softmax(q k^T scale) v per head. */
+/* Self-attention without its projections. qkv is (batch*tokens, 3*W) with W = heads*head_width: queries, keys, values
+ * side by side, heads side by side in each. y is (batch*tokens, W): softmax(q k^T scale) v per head. */
 typedef struct ec_attention {
     int32_t batch, tokens, heads;
     int32_t head_width; /* a multiple of 16, at most 256 */
@@ -35,8 +35,8 @@ typedef struct ec_attention {
     ec_precision y_precision;
 } ec_attention;
 
-/* A 2-d convolution, square kernel, same stride and padding both ways: y = act(w * x + b [+ old y]). Maps are in the back
- * end's own layout: maps_bytes, maps_load, maps_store. */
+/* A 2-d convolution, square kernel, same stride and padding both ways: y = act(w * x + b [+ old y]). Maps are in the
+ * back end's own layout: maps_bytes, maps_load, maps_store. */
 typedef struct ec_conv ec_conv;
 
 typedef struct ec_conv_desc {
@@ -58,8 +58,8 @@ typedef struct ec_maps {
 typedef enum ec_pooling { EC_POOL_MAX, EC_POOL_AVERAGE } ec_pooling;
 
 struct ec_encoder_ops {
-    /* weight (N,K) row-major and bias (N, or NULL) are read from host memory and not kept. EC_ERR_ENV where this machine
-     * cannot multiply in that precision at its speed (bf16 without instructions for it). */
+    /* weight (N,K) row-major and bias (N, or NULL) are read from host memory and not kept. EC_ERR_ENV where this
+     * machine cannot multiply in that precision at its speed (bf16 without instructions for it). */
     ec_status (*linear_new)(ec_backend *be, ec_precision precision, int32_t n, int32_t k, const float *weight,
                             const float *bias, ec_linear **out);
     void (*linear_free)(ec_backend *be, ec_linear *layer); /* accepts NULL */
@@ -67,22 +67,23 @@ struct ec_encoder_ops {
     ec_status (*linear)(ec_backend *be, ec_stream *stream, const ec_linear *layer, const ec_linear_call *call,
                         const void *x, void *y);
 
-    /* images (batch, C, H, W) -> y (batch * H/P * W/P, C*P*P): the pixels of each PxP patch in the order of a convolution's
-     * weights (channel, row, column); patches row by row. H and W are multiples of P. */
-    ec_status (*patches)(ec_backend *be, ec_stream *stream, int32_t batch, int32_t channels, int32_t height, int32_t width,
-                         int32_t patch, ec_precision y_precision, const float *images, void *y);
+    /* images (batch, C, H, W) -> y (batch * H/P * W/P, C*P*P): the pixels of each PxP patch in the order of a
+     * convolution's weights (channel, row, column); patches row by row. H and W are multiples of P. */
+    ec_status (*patches)(ec_backend *be, ec_stream *stream, int32_t batch, int32_t channels, int32_t height,
+                         int32_t width, int32_t patch, ec_precision y_precision, const float *images, void *y);
     /* tokens (batch, T, W) from patch embeddings (batch, T-1, W): row 0 = first + position[0], row i = patch i-1 +
      * position[i]. */
     ec_status (*tokens)(ec_backend *be, ec_stream *stream, int32_t batch, int32_t t, int32_t w, const float *patch,
                         const float *first, const float *position, float *y);
-    /* Each of m rows of W: (x - mean) / sqrt(variance + eps) * gain + offset, biased variance. y has rows of W; y may be x
-     * when y_precision is float32 and ldx is W. */
-    ec_status (*layernorm)(ec_backend *be, ec_stream *stream, int32_t m, int32_t w, int32_t ldx, float eps, const float *x,
-                           const float *gain, const float *offset, ec_precision y_precision, void *y);
+    /* Each of m rows of W: (x - mean) / sqrt(variance + eps) * gain + offset, biased variance. y has rows of W; y may
+     * be x when y_precision is float32 and ldx is W. */
+    ec_status (*layernorm)(ec_backend *be, ec_stream *stream, int32_t m, int32_t w, int32_t ldx, float eps,
+                           const float *x, const float *gain, const float *offset, ec_precision y_precision, void *y);
     ec_status (*attention)(ec_backend *be, ec_stream *stream, const ec_attention *desc, const float *qkv, void *y);
 
     /* weight (O,I,kernel,kernel) and bias (O) are read from host memory and not kept. */
-    ec_status (*conv_new)(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias, ec_conv **out);
+    ec_status (*conv_new)(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias,
+                          ec_conv **out);
     void (*conv_free)(ec_backend *be, ec_conv *layer); /* accepts NULL */
     ec_status (*conv)(ec_backend *be, ec_stream *stream, const ec_conv *layer, const float *x, float *y);
     /* Bytes of maps in the back end's layout; the layout may pad channels. */
@@ -90,7 +91,8 @@ struct ec_encoder_ops {
     ec_status (*maps_load)(ec_backend *be, ec_stream *stream, const ec_maps *maps, const float *nchw, float *y);
     ec_status (*maps_store)(ec_backend *be, ec_stream *stream, const ec_maps *maps, const float *x, float *nchw);
     /* Largest or mean value of each map: y (batch, channels). */
-    ec_status (*pool)(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x, float *y);
+    ec_status (*pool)(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x,
+                      float *y);
 };
 
 #endif

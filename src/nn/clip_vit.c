@@ -46,7 +46,8 @@ typedef struct scratch {
 
 static scratch carve(const clip_vit *net, int32_t n, ec_arena *arena) {
     const ec_clip_vit_shape *s = &net->shape;
-    const size_t rows = (size_t)n * (size_t)net->tokens, w = (size_t)s->width, side = (size_t)s->patch * (size_t)s->grid;
+    const size_t rows = (size_t)n * (size_t)net->tokens, w = (size_t)s->width;
+    const size_t side = (size_t)s->patch * (size_t)s->grid;
     const size_t wide = (size_t)(s->hidden > net->patch_size ? s->hidden : net->patch_size);
     const size_t size = ec__precision_size(net->precision);
     return (scratch){
@@ -80,7 +81,8 @@ static ec_status embed_patches(const clip_vit *net, const ec_encode *call, const
     const size_t bytes = sizeof(float) * (size_t)n * 3 * (size_t)side * (size_t)side;
     const ec_linear_call conv = {.m = n * (t - 1), .ldx = net->patch_size, .ldy = w};
     EC_RETURN_IF(call->be->memory->upload(call->be, call->stream, s->images, call->inputs, bytes));
-    EC_RETURN_IF(ops->patches(call->be, call->stream, n, 3, side, side, net->shape.patch, net->precision, s->images, s->hidden));
+    EC_RETURN_IF(ops->patches(call->be, call->stream, n, 3, side, side, net->shape.patch, net->precision, s->images,
+                              s->hidden));
     EC_RETURN_IF(ops->linear(call->be, call->stream, net->conv1, &conv, s->hidden, s->qkv));
     EC_RETURN_IF(show(call, "conv1", s->qkv, (int64_t)(t - 1) * w));
     EC_RETURN_IF(ops->tokens(call->be, call->stream, n, t, w, s->qkv, net->first, net->position, s->x));
@@ -96,8 +98,8 @@ static ec_status attend(const clip_vit *net, const block *b, const ec_encode *ca
                                     .head_width = w / net->shape.heads, .y_precision = net->precision,
                                     .scale = 1.f / sqrtf((float)(w / net->shape.heads))};
     const ec_linear_call qkv = {.m = rows, .ldx = w, .ldy = 3 * w};
-    EC_RETURN_IF(ops->layernorm(call->be, call->stream, rows, w, w, EPS, s->x, b->ln_1.gain, b->ln_1.offset, net->precision,
-                                s->normed));
+    EC_RETURN_IF(ops->layernorm(call->be, call->stream, rows, w, w, EPS, s->x, b->ln_1.gain, b->ln_1.offset,
+                                net->precision, s->normed));
     EC_RETURN_IF(ops->linear(call->be, call->stream, b->qkv, &qkv, s->normed, s->qkv));
     return ops->attention(call->be, call->stream, &attention, s->qkv, s->normed);
 }
@@ -107,11 +109,12 @@ static ec_status mix(const clip_vit *net, const block *b, const ec_encode *call,
     const ec_encoder_ops *ops = call->be->encoder;
     const int32_t w = net->shape.width, hidden = net->shape.hidden;
     const ec_linear_call out = {.m = rows, .ldx = w, .ldy = w, .accumulate = true};
-    const ec_linear_call fc = {.m = rows, .ldx = w, .ldy = hidden, .activation = EC_ACT_QUICK_GELU, .y_precision = net->precision};
+    const ec_linear_call fc = {.m = rows, .ldx = w, .ldy = hidden, .activation = EC_ACT_QUICK_GELU,
+                               .y_precision = net->precision};
     const ec_linear_call proj = {.m = rows, .ldx = hidden, .ldy = w, .accumulate = true};
     EC_RETURN_IF(ops->linear(call->be, call->stream, b->out, &out, s->normed, s->x));
-    EC_RETURN_IF(ops->layernorm(call->be, call->stream, rows, w, w, EPS, s->x, b->ln_2.gain, b->ln_2.offset, net->precision,
-                                s->normed));
+    EC_RETURN_IF(ops->layernorm(call->be, call->stream, rows, w, w, EPS, s->x, b->ln_2.gain, b->ln_2.offset,
+                                net->precision, s->normed));
     EC_RETURN_IF(ops->linear(call->be, call->stream, b->fc, &fc, s->normed, s->hidden));
     return ops->linear(call->be, call->stream, b->proj, &proj, s->hidden, s->x);
 }
@@ -129,8 +132,8 @@ static ec_status keep_class(const clip_vit *net, const ec_encode *call, const sc
     return EC_OK;
 }
 
-/* Of the last block only the class tokens go on, so behind its attention the other rows are left out (6 % of the work of
- * ViT-B/32), unless somebody looks. Leaves one row an image, row_distance apart, in x. */
+/* Of the last block only the class tokens go on, so behind its attention the other rows are left out (6 % of the work
+ * of ViT-B/32), unless somebody looks. Leaves one row an image, row_distance apart, in x. */
 static ec_status run_blocks(const clip_vit *net, const ec_encode *call, const scratch *s, int32_t *row_distance) {
     const int32_t w = net->shape.width, layers = net->shape.layers, rows = call->count * net->tokens;
     for (int32_t i = 0; i < layers; i++) {
@@ -187,7 +190,8 @@ static ec_status place(ec_backend *be, ec_arena *arena, const float *from, size_
     return be->memory->upload(be, be->main_stream(be), *out, from, count * sizeof(float));
 }
 
-static ec_status place_norm(ec_backend *be, ec_arena *arena, const ec_weights *weights, const char *name, size_t w, norm *out) {
+static ec_status place_norm(ec_backend *be, ec_arena *arena, const ec_weights *weights, const char *name, size_t w,
+                            norm *out) {
     EC_RETURN_IF(place(be, arena, ec__weights_get(weights, "%s.weight", name), w, &out->gain));
     return place(be, arena, ec__weights_get(weights, "%s.bias", name), w, &out->offset);
 }
@@ -195,7 +199,8 @@ static ec_status place_norm(ec_backend *be, ec_arena *arena, const ec_weights *w
 static ec_status place_vectors(ec_backend *be, ec_arena *arena, const ec_weights *weights, clip_vit *net) {
     const size_t w = (size_t)net->shape.width;
     EC_RETURN_IF(place(be, arena, ec__weights_get(weights, "visual.class_embedding"), w, &net->first));
-    EC_RETURN_IF(place(be, arena, ec__weights_get(weights, "visual.positional_embedding"), w * (size_t)net->tokens, &net->position));
+    EC_RETURN_IF(place(be, arena, ec__weights_get(weights, "visual.positional_embedding"), w * (size_t)net->tokens,
+                       &net->position));
     EC_RETURN_IF(place_norm(be, arena, weights, "visual.ln_pre", w, &net->ln_pre));
     EC_RETURN_IF(place_norm(be, arena, weights, "visual.ln_post", w, &net->ln_post));
     for (int32_t i = 0; i < net->shape.layers; i++)
@@ -207,8 +212,8 @@ static ec_status place_vectors(ec_backend *be, ec_arena *arena, const ec_weights
     return EC_OK;
 }
 
-static ec_status pack_linear(ec_backend *be, const clip_vit *net, const ec_weights *weights, int32_t number, const char *layer,
-                             const char *separator, int32_t n, int32_t k, ec_linear **out) {
+static ec_status pack_linear(ec_backend *be, const clip_vit *net, const ec_weights *weights, int32_t number,
+                             const char *layer, const char *separator, int32_t n, int32_t k, ec_linear **out) {
     char prefix[EC_NAME];
     snprintf(prefix, sizeof prefix, "visual.transformer.resblocks.%d.%s%s", number, layer, separator);
     return be->encoder->linear_new(be, net->precision, n, k, ec__weights_get(weights, "%sweight", prefix),
@@ -235,7 +240,8 @@ static ec_status pack_projection(ec_backend *be, const ec_weights *weights, clip
     if (!turned) return EC_ERROR(EC_ERR_MEMORY, "no memory for CLIP's projection");
     for (size_t i = 0; i < w; i++)
         for (size_t j = 0; j < n; j++) turned[j * w + i] = from[i * n + j];
-    const ec_status status = be->encoder->linear_new(be, net->precision, (int32_t)n, (int32_t)w, turned, NULL, &net->proj);
+    const ec_status status = be->encoder->linear_new(be, net->precision, (int32_t)n, (int32_t)w, turned, NULL,
+                                                     &net->proj);
     free(turned);
     return status;
 }
@@ -269,11 +275,13 @@ static void describe(const clip_vit *net, const ec_weights *weights, ec_encoder_
     info->operations = operations(net);
     for (int32_t i = 0; i < weights->count; i++) info->parameters += weights->item[i].count;
     snprintf(info->architecture, sizeof info->architecture,
-             "{\"width\": %d, \"layers\": %d, \"heads\": %d, \"mlp\": %d, \"patch\": %d, \"resolution\": %d, \"output\": %d}",
+             "{\"width\": %d, \"layers\": %d, \"heads\": %d, \"mlp\": %d, \"patch\": %d, \"resolution\": %d, "
+             "\"output\": %d}",
              s->width, s->layers, s->heads, s->hidden, s->patch, info->resolution, s->output);
     /* Mean and deviation of the channels: CLIP's preprocessing. */
     snprintf(info->preprocess, sizeof info->preprocess,
-             "{\"resize\": %d, \"interpolation\": \"bicubic\", \"antialias\": true, \"center_crop\": %d, \"mode\": \"RGB\", "
+             "{\"resize\": %d, \"interpolation\": \"bicubic\", \"antialias\": true, \"center_crop\": %d, "
+             "\"mode\": \"RGB\", "
              "\"mean\": [0.48145466, 0.4578275, 0.40821073], \"std\": [0.26862954, 0.26130258, 0.27577711]}",
              info->resolution, info->resolution);
 }
@@ -286,15 +294,16 @@ static ec_status shape_of(const ec_encoder_options *o, const ec_tensor_source *s
     s.heads = o->heads ? o->heads : s.width / 64;
     s.hidden = 4 * s.width;
     if (s.patch < 1 || resolution % s.patch != 0)
-        return EC_ERROR(EC_ERR_CONFIG, "CLIP: a resolution of %d is no multiple of the patch size %d", resolution, s.patch);
+        return EC_ERROR(EC_ERR_CONFIG, "CLIP: a resolution of %d is no multiple of the patch size %d", resolution,
+                        s.patch);
     s.grid = resolution / s.patch;
     EC_RETURN_IF(ec__clip_vit_check(&s));
     *out = s;
     return EC_OK;
 }
 
-ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source, ec_net *net,
-                            ec_encoder_info *info) {
+ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source,
+                            ec_net *net, ec_encoder_info *info) {
     ec_status status = EC_OK;
     ec_weights weights = {0};
     ec_arena arena = ec__arena_counting();
@@ -313,7 +322,8 @@ ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, c
     EC_TRY(build(be, &weights, vit));
     describe(vit, &weights, info);
     carve(vit, MICRO_BATCH, &arena);
-    *net = (ec_net){.state = vit, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena), .forward = forward, .free = net_free};
+    *net = (ec_net){.state = vit, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena), .forward = forward,
+                    .free = net_free};
     vit = NULL;
 done:
     net_free(vit, be);

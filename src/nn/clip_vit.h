@@ -17,8 +17,9 @@ typedef struct ec_clip_vit_shape {
     int32_t output;
 } ec_clip_vit_shape;
 
-/* Canonical name of a tensor: OpenAI's (visual.*), Hugging Face's (vision_model.*, visual_projection.weight), an Emo-CLIM
- * checkpoint's (image_backbone.model.visual.*). The text encoder and other networks of the file map to nothing. */
+/* Canonical name of a tensor: OpenAI's (visual.*), Hugging Face's (vision_model.*, visual_projection.weight), an
+ * Emo-CLIM checkpoint's (image_backbone.model.visual.*). The text encoder and other networks of the file map to
+ * nothing. */
 bool ec__clip_vit_name(void *arg, const char *name, ec_mapped *out);
 
 /* Sizes from the shapes of the tensors. heads 0: width / 64. EC_ERR_DATA names the tensor that is missing or odd. */

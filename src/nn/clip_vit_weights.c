@@ -70,8 +70,10 @@ bool ec__clip_vit_name(void *arg, const char *name, ec_mapped *out) {
     rest = after_prefix(name, "vision_model.encoder.layers.");
     const char *dot = rest ? strchr(rest, '.') : NULL;
     const rename_rule *in_block = dot ? rule_for(inner, sizeof inner / sizeof inner[0], dot + 1) : NULL;
-    if (in_block) snprintf(out->name, sizeof out->name, "visual.transformer.resblocks.%.*s.%s", (int)(dot - rest), rest, in_block->to);
-    else snprintf(out->name, sizeof out->name, "%s", rule ? rule->to : name); /* an unknown name stays: it is reported */
+    if (in_block)
+        snprintf(out->name, sizeof out->name, "visual.transformer.resblocks.%.*s.%s", (int)(dot - rest), rest,
+                 in_block->to);
+    else snprintf(out->name, sizeof out->name, "%s", rule ? rule->to : name); /* unknown: reported later */
     if (in_block) rule = in_block;
     if (rule) out->third = rule->third, out->transposed = rule->transposed;
     return true;
@@ -82,13 +84,15 @@ static ec_status locate(const ec_tensor_source *source, const char *name, int32_
     int32_t index = -1;
     EC_RETURN_IF(ec__weights_locate(source, ec__clip_vit_name, NULL, name, &index));
     if (index < 0)
-        return EC_ERROR(EC_ERR_DATA, "%s: %s is missing: no CLIP image encoder (names visual.* or vision_model.*) is in it",
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s: %s is missing: no CLIP image encoder (names visual.* or vision_model.*) is in it",
                         source->origin, name);
     EC_RETURN_IF(source->info(source->arg, index, info));
     if (info->rank == rank) return EC_OK;
     char shape[EC_SHAPE_TEXT];
     ec__shape_text(info->rank, info->dim, shape);
-    return EC_ERROR(EC_ERR_DATA, "%s: %s has shape %s; expected %d dimensions", source->origin, info->name, shape, rank);
+    return EC_ERROR(EC_ERR_DATA, "%s: %s has shape %s; expected %d dimensions", source->origin, info->name, shape,
+                    rank);
 }
 
 /* Largest block number that occurs, plus one. */
@@ -102,7 +106,8 @@ static ec_status count_layers(const ec_tensor_source *source, int32_t *layers) {
         const char *number = after_prefix(mapped.name, "visual.transformer.resblocks.");
         if (!number) continue;
         const long n = strtol(number, NULL, 10);
-        if (n < 0 || n >= 1000) return EC_ERROR(EC_ERR_DATA, "%s: %s: a block number below 1000 expected", source->origin, info.name);
+        if (n < 0 || n >= 1000)
+            return EC_ERROR(EC_ERR_DATA, "%s: %s: a block number below 1000 expected", source->origin, info.name);
         if (n >= *layers) *layers = (int32_t)n + 1;
     }
     return EC_OK;
@@ -113,7 +118,8 @@ static ec_status check_limits(const ec_tensor_source *source, const ec_tensor_in
         if (info->dim[i] < 1 || info->dim[i] > 1 << 20) {
             char shape[EC_SHAPE_TEXT];
             ec__shape_text(info->rank, info->dim, shape);
-            return EC_ERROR(EC_ERR_DATA, "%s: %s has shape %s; expected sizes from 1 to 2^20", source->origin, info->name, shape);
+            return EC_ERROR(EC_ERR_DATA, "%s: %s has shape %s; expected sizes from 1 to 2^20", source->origin,
+                            info->name, shape);
         }
     return EC_OK;
 }
@@ -136,8 +142,8 @@ ec_status ec__clip_vit_infer(const ec_tensor_source *source, int32_t heads, ec_c
     shape.hidden = (int32_t)mlp.dim[0];
     shape.grid = (int32_t)lround(sqrt((double)(position.dim[0] - 1)));
     if ((int64_t)shape.grid * shape.grid + 1 != position.dim[0])
-        return EC_ERROR(EC_ERR_DATA, "%s: %s has %lld rows; expected a square number of patches and one", source->origin,
-                        position.name, (long long)position.dim[0]);
+        return EC_ERROR(EC_ERR_DATA, "%s: %s has %lld rows; expected a square number of patches and one",
+                        source->origin, position.name, (long long)position.dim[0]);
     if (shape.heads == 0) shape.heads = shape.width / 64;
     EC_RETURN_IF(ec__clip_vit_check(&shape));
     *out = shape;
@@ -146,10 +152,12 @@ ec_status ec__clip_vit_infer(const ec_tensor_source *source, int32_t heads, ec_c
 
 ec_status ec__clip_vit_check(const ec_clip_vit_shape *s) {
     if (s->width < 16 || s->layers < 1 || s->patch < 1 || s->grid < 1 || s->output < 1 || s->hidden < 1)
-        return EC_ERROR(EC_ERR_DATA, "CLIP: width %d, %d layers, patch %d, grid %d, output %d, MLP %d: all must be positive",
+        return EC_ERROR(EC_ERR_DATA,
+                        "CLIP: width %d, %d layers, patch %d, grid %d, output %d, MLP %d: all must be positive",
                         s->width, s->layers, s->patch, s->grid, s->output, s->hidden);
     if (s->heads < 1 || s->width % s->heads != 0 || s->width / s->heads % 16 != 0 || s->width / s->heads > 256)
-        return EC_ERROR(EC_ERR_DATA, "CLIP: %d heads for width %d; a head's width must be a multiple of 16, at most 256",
+        return EC_ERROR(EC_ERR_DATA,
+                        "CLIP: %d heads for width %d; a head's width must be a multiple of 16, at most 256",
                         s->heads, s->width);
     if ((int64_t)s->patch * s->grid > 4096)
         return EC_ERROR(EC_ERR_DATA, "CLIP: images of %lld pixels a side; at most 4096", (long long)s->patch * s->grid);
@@ -180,7 +188,8 @@ static ec_status declare_block(const ec_clip_vit_shape *s, int32_t number, ec_we
     snprintf(block, sizeof block, "visual.transformer.resblocks.%d", number);
     snprintf(name, sizeof name, "%s.ln_1", block);
     EC_RETURN_IF(declare_norm(weights, name, w));
-    EC_RETURN_IF(ec__weights_add(weights, normal(1 / sqrt((double)w)), false, SHAPE(3 * w, w), "%s.attn.in_proj_weight", block));
+    EC_RETURN_IF(ec__weights_add(weights, normal(1 / sqrt((double)w)), false, SHAPE(3 * w, w), "%s.attn.in_proj_weight",
+                                 block));
     EC_RETURN_IF(ec__weights_add(weights, zeros, false, SHAPE(3 * w), "%s.attn.in_proj_bias", block));
     snprintf(name, sizeof name, "%s.attn.out_proj", block);
     EC_RETURN_IF(declare_linear(weights, name, w, w, residual));

@@ -7,9 +7,10 @@ static const struct {
     const char *name;
     size_t size;
 } types[EC_DTYPES] = {
-    [EC_DTYPE_F64] = {"F64", 8}, [EC_DTYPE_F32] = {"F32", 4}, [EC_DTYPE_F16] = {"F16", 2}, [EC_DTYPE_BF16] = {"BF16", 2},
-    [EC_DTYPE_I64] = {"I64", 8}, [EC_DTYPE_I32] = {"I32", 4}, [EC_DTYPE_I16] = {"I16", 2}, [EC_DTYPE_I8] = {"I8", 1},
-    [EC_DTYPE_U8] = {"U8", 1},   [EC_DTYPE_BOOL] = {"BOOL", 1},
+    [EC_DTYPE_F64] = {"F64", 8},   [EC_DTYPE_F32] = {"F32", 4}, [EC_DTYPE_F16] = {"F16", 2},
+    [EC_DTYPE_BF16] = {"BF16", 2}, [EC_DTYPE_I64] = {"I64", 8}, [EC_DTYPE_I32] = {"I32", 4},
+    [EC_DTYPE_I16] = {"I16", 2},   [EC_DTYPE_I8] = {"I8", 1},   [EC_DTYPE_U8] = {"U8", 1},
+    [EC_DTYPE_BOOL] = {"BOOL", 1},
 };
 
 size_t ec__dtype_size(ec_dtype dtype) { return types[dtype].size; }

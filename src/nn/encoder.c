@@ -8,7 +8,8 @@
 #include "nn/encoder_net.h"
 #include "nn/safetensors.h"
 
-static const char *const names[EC_ENCODERS] = {[EC_ENCODER_CLIP_VIT] = "clip_vit", [EC_ENCODER_SHORTCHUNK] = "shortchunk"};
+static const char *const names[EC_ENCODERS] = {[EC_ENCODER_CLIP_VIT] = "clip_vit",
+                                               [EC_ENCODER_SHORTCHUNK] = "shortchunk"};
 
 struct ec_encoder {
     ec_backend *be;

@@ -15,9 +15,9 @@
 typedef enum ec_encoder_kind { EC_ENCODER_CLIP_VIT, EC_ENCODER_SHORTCHUNK, EC_ENCODERS } ec_encoder_kind;
 typedef enum ec_encoder_input { EC_INPUT_IMAGE, EC_INPUT_WAVEFORM } ec_encoder_input;
 
-/* Sees inner layers (tests, visualisation): count samples from sample first on, per_sample values each, valid during the
- * call. May be called from several threads at a time. CLIP: "conv1" (tokens, W), "ln_pre" and "block0" ... (tokens+1, W).
- * ShortChunkCNN: "layer1" ... "layer7" (C, H, W). */
+/* Sees inner layers (tests, visualisation): count samples from sample first on, per_sample values each, valid during
+ * the call. May be called from several threads at a time. CLIP: "conv1" (tokens, W), "ln_pre" and "block0" ...
+ * (tokens+1, W). ShortChunkCNN: "layer1" ... "layer7" (C, H, W). */
 typedef void (*ec_encoder_probe)(void *arg, const char *layer, int32_t first, int32_t count, const float *values,
                                  int64_t per_sample);
 
@@ -63,8 +63,8 @@ typedef struct ec_encoder ec_encoder;
 /* "clip_vit" or "shortchunk"; EC_ERR_CONFIG for another name. */
 ec_status ec__encoder_kind_parse(const char *name, ec_encoder_kind *out);
 
-/* Reads (or draws) the weights and packs them. be is borrowed and must outlive the encoder. EC_ERR_DATA where the file or
- * its tensors are not what the network needs; EC_ERR_ENV for a precision that this machine lacks. Random weights are
+/* Reads (or draws) the weights and packs them. be is borrowed and must outlive the encoder. EC_ERR_DATA where the file
+ * or its tensors are not what the network needs; EC_ERR_ENV for a precision that this machine lacks. Random weights are
  * announced in the log as a warning. */
 ec_status ec__encoder_open(ec_backend *be, const ec_encoder_options *options, ec_encoder **out);
 void ec__encoder_free(ec_encoder *encoder); /* accepts NULL */

@@ -27,8 +27,8 @@ typedef struct ec_net {
 } ec_net;
 
 /* Each sets net and completes info (everything but kind). */
-ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source, ec_net *net,
-                            ec_encoder_info *info);
+ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source,
+                            ec_net *net, ec_encoder_info *info);
 ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source,
                               ec_net *net, ec_encoder_info *info);
 

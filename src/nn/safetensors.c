@@ -95,14 +95,16 @@ static ec_status read_offsets(const ec_safetensors *file, const json_t *value, t
     const json_t *begin = json_array_get(value, 0), *end = json_array_get(value, 1);
     char text[64];
     json_text(value, text);
-    if (json_array_size(value) != 2 || !json_is_integer(begin) || !json_is_integer(end) || json_integer_value(begin) < 0 ||
+    if (json_array_size(value) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
+        json_integer_value(begin) < 0 ||
         json_integer_value(end) < json_integer_value(begin))
         return EC_ERROR(EC_ERR_DATA, "%s: %s: data_offsets is %s; expected [begin, end] with 0 <= begin <= end",
                         file->name, t->info.name, text);
     t->begin = json_integer_value(begin);
     t->end = json_integer_value(end);
     if (t->end > data_size)
-        return EC_ERROR(EC_ERR_DATA, "%s: %s: data_offsets %s reach behind the end: the file has %" PRId64 " bytes of data",
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s: %s: data_offsets %s reach behind the end: the file has %" PRId64 " bytes of data",
                         file->name, t->info.name, text, data_size);
     if (t->end - t->begin != bytes) {
         char shape[EC_SHAPE_TEXT];
@@ -118,8 +120,8 @@ static ec_status read_tensor(const ec_safetensors *file, const char *name, json_
     if (!json_is_object(value)) {
         char text[64];
         json_text(value, text);
-        return EC_ERROR(EC_ERR_DATA, "%s: %s: found %s; expected an object with dtype, shape and data_offsets", file->name,
-                        name, text);
+        return EC_ERROR(EC_ERR_DATA, "%s: %s: found %s; expected an object with dtype, shape and data_offsets",
+                        file->name, name, text);
     }
     t->info.name = name;
     EC_RETURN_IF(read_dtype(file, name, json_object_get(value, "dtype"), &t->dtype));
@@ -131,7 +133,8 @@ static ec_status read_tensor(const ec_safetensors *file, const char *name, json_
 static ec_status check_metadata(const ec_safetensors *file, json_t *metadata) {
     const char *key;
     json_t *value;
-    if (!json_is_object(metadata)) return EC_ERROR(EC_ERR_DATA, "%s: __metadata__ is not an object of texts", file->name);
+    if (!json_is_object(metadata)) return EC_ERROR(EC_ERR_DATA, "%s: __metadata__ is not an object of texts",
+                                                   file->name);
     json_object_foreach(metadata, key, value)
         if (!json_is_string(value)) return EC_ERROR(EC_ERR_DATA, "%s: __metadata__: %s is not a text", file->name, key);
     return EC_OK;
@@ -156,8 +159,10 @@ static ec_status check_cover(ec_safetensors *file) {
     for (int32_t i = 0; i < file->count; i++) {
         const tensor *t = &file->tensors[i];
         if (t->begin != at)
-            return EC_ERROR(EC_ERR_DATA, "%s: %s: begins at byte %" PRId64 " of the data, %s %s, which ends at %" PRId64,
-                            file->name, t->info.name, t->begin, t->begin < at ? "inside" : "leaving a hole after", before, at);
+            return EC_ERROR(EC_ERR_DATA,
+                            "%s: %s: begins at byte %" PRId64 " of the data, %s %s, which ends at %" PRId64,
+                            file->name, t->info.name, t->begin,
+                            t->begin < at ? "inside" : "leaving a hole after", before, at);
         at = t->end;
         before = t->info.name;
     }
@@ -172,7 +177,8 @@ static ec_status read_header(ec_safetensors *file, const char *text, size_t byte
     json_error_t error;
     const char *name;
     json_t *value;
-    if (bytes == 0 || text[0] != '{') return EC_ERROR(EC_ERR_DATA, "%s: the header does not begin with '{'", file->name);
+    if (bytes == 0 ||
+        text[0] != '{') return EC_ERROR(EC_ERR_DATA, "%s: the header does not begin with '{'", file->name);
     file->header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!file->header)
         return EC_ERROR(EC_ERR_DATA, "%s: header, byte %d: %s", file->name, error.position, error.text);
@@ -191,7 +197,8 @@ static ec_status check(ec_safetensors *file) {
     unsigned char prefix[PREFIX];
     uint64_t bytes = 0;
     if (file->size < PREFIX)
-        EC_FAIL(EC_ERR_DATA, "%s: has %" PRId64 " bytes; a safetensors file begins with %d bytes that give the header's size",
+        EC_FAIL(EC_ERR_DATA,
+                "%s: has %" PRId64 " bytes; a safetensors file begins with %d bytes that give the header's size",
                 file->name, file->size, PREFIX);
     EC_TRY(read_at(file, prefix, PREFIX, 0));
     for (int i = PREFIX - 1; i >= 0; i--) bytes = bytes << 8 | prefix[i];
@@ -266,7 +273,8 @@ done:
 }
 
 int32_t ec__safetensors_count(const ec_safetensors *file) { return file->count; }
-const ec_tensor_info *ec__safetensors_info(const ec_safetensors *file, int32_t index) { return &file->tensors[index].info; }
+const ec_tensor_info *ec__safetensors_info(const ec_safetensors *file,
+                                           int32_t index) { return &file->tensors[index].info; }
 ec_dtype ec__safetensors_dtype(const ec_safetensors *file, int32_t index) { return file->tensors[index].dtype; }
 
 int32_t ec__safetensors_find(const ec_safetensors *file, const char *name) {

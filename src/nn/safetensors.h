@@ -5,9 +5,9 @@
  *               "__metadata__": {"KEY": "text"}}, padded with spaces
  *     rest      the data; offsets count from its first byte, every byte belongs to exactly one array
  *
- * A file is checked completely before any array is read: N at most 100 MB and inside the file, no duplicate names, known
- * dtypes, sizes that match shapes, no overlap, no hole, nothing behind the last array. Each violation is EC_ERR_DATA with
- * file, array, what was found and what was expected. */
+ * A file is checked completely before any array is read: N at most 100 MB and inside the file, no duplicate names,
+ * known dtypes, sizes that match shapes, no overlap, no hole, nothing behind the last array. Each violation is
+ * EC_ERR_DATA with file, array, what was found and what was expected. */
 #ifndef EC_NN_SAFETENSORS_H
 #define EC_NN_SAFETENSORS_H
 
@@ -61,8 +61,8 @@ typedef struct ec_safetensors_item {
 } ec_safetensors_item;
 
 /* Writes count arrays atomically: header and data in name order, header padded so that data begin at a multiple of 8.
- * metadata: pairs of key and text, pairs of them. Equal input gives equal bytes. EC_ERR_USAGE for a duplicate or reserved
- * name, EC_ERR_IO when the disk refuses. */
+ * metadata: pairs of key and text, pairs of them. Equal input gives equal bytes. EC_ERR_USAGE for a duplicate or
+ * reserved name, EC_ERR_IO when the disk refuses. */
 ec_status ec__safetensors_write(const char *path, const ec_safetensors_item *items, int32_t count,
                                 const char *const (*metadata)[2], int32_t pairs);
 

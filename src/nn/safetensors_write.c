@@ -47,14 +47,16 @@ static ec_status header_text(const ec_safetensors_item *const *items, int32_t co
     int failed = 0;
     json_t *header = json_object(), *texts = json_object();
     size_t at = 0;
-    for (int32_t i = 0; i < pairs; i++) failed |= json_object_set_new(texts, metadata[i][0], json_string(metadata[i][1]));
+    for (int32_t i = 0; i < pairs; i++) failed |= json_object_set_new(texts, metadata[i][0],
+                                                                      json_string(metadata[i][1]));
     if (pairs > 0) failed |= json_object_set(header, "__metadata__", texts);
     for (int32_t i = 0; i < count; i++) {
         json_t *shape = json_array(), *entry;
-        for (int32_t d = 0; d < items[i]->rank; d++) failed |= json_array_append_new(shape, json_integer(items[i]->dim[d]));
+        for (int32_t d = 0; d < items[i]->rank; d++) failed |= json_array_append_new(shape,
+                                                                                     json_integer(items[i]->dim[d]));
         const size_t end = at + item_bytes(items[i]);
-        entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", ec__dtype_name(items[i]->dtype), "shape", shape, "data_offsets",
-                          (json_int_t)at, (json_int_t)end);
+        entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", ec__dtype_name(items[i]->dtype), "shape", shape,
+                          "data_offsets", (json_int_t)at, (json_int_t)end);
         failed |= json_object_set_new(header, items[i]->name, entry);
         at = end;
     }

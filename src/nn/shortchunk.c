@@ -39,7 +39,8 @@ static scratch carve(const shortchunk *net, ec_backend *be, ec_arena *arena) {
         const size_t bytes = be->encoder->maps_bytes(be, &net->layers[i].out);
         if (bytes > largest) largest = bytes;
     }
-    scratch s = {.input = ec__arena_take(arena, (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames, sizeof(float))};
+    scratch s = {.input = ec__arena_take(arena, (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames,
+                                         sizeof(float))};
     for (int i = 0; i < BUFFERS; i++) s.maps[i] = ec__arena_take(arena, largest, 1);
     s.result = ec__arena_take(arena, (size_t)MICRO_BATCH * 4 * (size_t)net->c, sizeof(float));
     return s;
@@ -135,8 +136,8 @@ static void net_free(void *state, ec_backend *be) {
     free(net);
 }
 
-static ec_status pack_conv(ec_backend *be, const ec_weights *weights, int32_t number, int32_t which, const ec_conv_desc *desc,
-                           ec_conv **out) {
+static ec_status pack_conv(ec_backend *be, const ec_weights *weights, int32_t number, int32_t which,
+                           const ec_conv_desc *desc, ec_conv **out) {
     ec_status status = EC_OK;
     const size_t inner = (size_t)desc->in_channels * 9, channels = (size_t)desc->out_channels;
     float *weight = malloc(sizeof(float) * inner * channels), *bias = malloc(sizeof(float) * channels);
@@ -154,10 +155,12 @@ static ec_status build_layers(ec_backend *be, const ec_weights *weights, shortch
     for (int32_t i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
         layer *l = &net->layers[i];
         ec_conv_desc desc = {.batch = MICRO_BATCH, .in_channels = maps.channels, .in_height = maps.height,
-                             .in_width = maps.width, .out_channels = ec__shortchunk_channels(net->c, i + 1), .kernel = 3,
+                             .in_width = maps.width, .out_channels = ec__shortchunk_channels(net->c,
+                                                                                             i + 1), .kernel = 3,
                              .stride = 2, .padding = 1};
         l->in = maps;
-        maps = (ec_maps){MICRO_BATCH, desc.out_channels, ec__conv_size(maps.height, 3, 2, 1), ec__conv_size(maps.width, 3, 2, 1)};
+        maps = (ec_maps){MICRO_BATCH, desc.out_channels, ec__conv_size(maps.height, 3, 2, 1),
+                         ec__conv_size(maps.width, 3, 2, 1)};
         l->out = maps;
         EC_RETURN_IF(pack_conv(be, weights, i + 1, 3, &desc, &l->conv_3));
         desc.relu = true;
@@ -227,8 +230,8 @@ static void describe(const shortchunk *net, const ec_weights *weights, const cha
              mel.rate, net->samples, mel.n_fft, mel.hop, mel.n_mels, mel.f_min, mel.f_max, filterbank);
 }
 
-static ec_status load(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source, shortchunk *net,
-                      ec_weights *weights) {
+static ec_status load(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source,
+                      shortchunk *net, ec_weights *weights) {
     bool prefixed = false;
     net->c = options->width ? options->width : WIDTH;
     if (source) {
@@ -264,7 +267,8 @@ ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options,
     EC_TRY(build_layers(be, &weights, net));
     describe(net, &weights, named(&weights, "spec.mel_scale.fb")->found ? "stored" : "computed", info);
     carve(net, be, &arena);
-    *out = (ec_net){.state = net, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena), .forward = forward, .free = net_free};
+    *out = (ec_net){.state = net, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena), .forward = forward,
+                    .free = net_free};
     net = NULL;
 done:
     net_free(net, be);

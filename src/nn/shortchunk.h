@@ -20,8 +20,8 @@ static inline int32_t ec__shortchunk_channels(int32_t c, int32_t layer) {
 }
 
 /* Canonical name of a tensor: the model's own, or the wrapper's of an Emo-CLIM checkpoint (spec_layers.0 = spec,
- * spec_batchnorm = spec_bn, cnn_layers.I = layer I+1), with or without "audio_backbone.". arg is a bool: only names with
- * that prefix count. What the embedding does not depend on (tagging layers, batch counters) maps to nothing. */
+ * spec_batchnorm = spec_bn, cnn_layers.I = layer I+1), with or without "audio_backbone.". arg is a bool: only names
+ * with that prefix count. What the embedding does not depend on (tagging layers, batch counters) maps to nothing. */
 bool ec__shortchunk_name(void *arg, const char *name, ec_mapped *out);
 
 /* Does any name begin with audio_backbone.? */
@@ -40,6 +40,7 @@ void ec__shortchunk_fold(const ec_weights *weights, int32_t layer, int32_t which
                          float *weight, float *bias);
 
 /* BatchNorm of one channel in evaluation mode as scale * x + offset. */
-void ec__shortchunk_affine(const ec_weights *weights, const char *prefix, int64_t channel, double *scale, double *offset);
+void ec__shortchunk_affine(const ec_weights *weights, const char *prefix, int64_t channel, double *scale,
+                           double *offset);
 
 #endif

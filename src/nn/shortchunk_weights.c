@@ -77,7 +77,8 @@ static ec_status declare_norm(ec_weights *weights, const char *prefix, int64_t c
 static ec_status declare_conv(ec_weights *weights, int32_t layer, int32_t which, int64_t out, int64_t in) {
     char norm[EC_NAME];
     const ec_init uniform = {EC_INIT_UNIFORM, 1 / sqrt((double)(in * 9))};
-    EC_RETURN_IF(ec__weights_add(weights, uniform, false, SHAPE(out, in, 3, 3), "layer%d.conv_%d.weight", layer, which));
+    EC_RETURN_IF(ec__weights_add(weights, uniform, false, SHAPE(out, in, 3, 3), "layer%d.conv_%d.weight", layer,
+                                 which));
     EC_RETURN_IF(ec__weights_add(weights, uniform, false, SHAPE(out), "layer%d.conv_%d.bias", layer, which));
     snprintf(norm, sizeof norm, "layer%d.bn_%d", layer, which);
     return declare_norm(weights, norm, out);
@@ -85,7 +86,8 @@ static ec_status declare_conv(ec_weights *weights, int32_t layer, int32_t which,
 
 ec_status ec__shortchunk_declare(int32_t c, ec_weights *weights) {
     EC_RETURN_IF(ec__weights_add(weights, zeros, true, SHAPE(EC_SHORTCHUNK_FFT), "spec.spectrogram.window"));
-    EC_RETURN_IF(ec__weights_add(weights, zeros, true, SHAPE(EC_SHORTCHUNK_BINS, EC_SHORTCHUNK_MELS), "spec.mel_scale.fb"));
+    EC_RETURN_IF(ec__weights_add(weights, zeros, true, SHAPE(EC_SHORTCHUNK_BINS, EC_SHORTCHUNK_MELS),
+                                 "spec.mel_scale.fb"));
     EC_RETURN_IF(declare_norm(weights, "spec_bn", 1));
     for (int32_t layer = 1; layer <= EC_SHORTCHUNK_LAYERS; layer++) {
         const int64_t in = ec__shortchunk_channels(c, layer - 1), out = ec__shortchunk_channels(c, layer);
@@ -96,7 +98,8 @@ ec_status ec__shortchunk_declare(int32_t c, ec_weights *weights) {
     return EC_OK;
 }
 
-void ec__shortchunk_affine(const ec_weights *weights, const char *prefix, int64_t channel, double *scale, double *offset) {
+void ec__shortchunk_affine(const ec_weights *weights, const char *prefix, int64_t channel, double *scale,
+                           double *offset) {
     const double gain = (double)ec__weights_get(weights, "%s.weight", prefix)[channel];
     const double shift = (double)ec__weights_get(weights, "%s.bias", prefix)[channel];
     const double mean = (double)ec__weights_get(weights, "%s.running_mean", prefix)[channel];

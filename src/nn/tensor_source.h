@@ -1,4 +1,5 @@
-/* Named arrays from somewhere: a safetensors file, a checkpoint, a test's memory. What a network's weights are read from. */
+/* Named arrays from somewhere: a safetensors file, a checkpoint, a test's memory. What a network's weights are read
+ * from. */
 #ifndef EC_NN_TENSOR_SOURCE_H
 #define EC_NN_TENSOR_SOURCE_H
 

@@ -56,7 +56,8 @@ void ec__weights_release(ec_weights *weights) {
     *weights = (ec_weights){0};
 }
 
-ec_status ec__weights_locate(const ec_tensor_source *source, ec_name_map map, void *arg, const char *name, int32_t *index) {
+ec_status ec__weights_locate(const ec_tensor_source *source, ec_name_map map, void *arg, const char *name,
+                             int32_t *index) {
     *index = -1;
     for (int32_t i = 0; i < source->count && *index < 0; i++) {
         ec_tensor_info info;
@@ -89,8 +90,8 @@ done:
     return status;
 }
 
-static ec_status load_one(ec_weights *weights, const ec_tensor_source *source, int32_t index, const ec_tensor_info *info,
-                          const ec_mapped *mapped) {
+static ec_status load_one(ec_weights *weights, const ec_tensor_source *source, int32_t index,
+                          const ec_tensor_info *info, const ec_mapped *mapped) {
     ec_weight *w = find(weights, mapped->name);
     if (!w)
         return EC_ERROR(EC_ERR_DATA, "%s: %s is no weight of this network; expected only what its shapes ask for",
@@ -105,7 +106,8 @@ static ec_status load_one(ec_weights *weights, const ec_tensor_source *source, i
     }
     const unsigned int part = mapped->third < 0 ? 7u : 1u << mapped->third;
     if (w->found & part)
-        return EC_ERROR(EC_ERR_DATA, "%s: %s is there twice, the second time as %s", source->origin, w->name, info->name);
+        return EC_ERROR(EC_ERR_DATA, "%s: %s is there twice, the second time as %s", source->origin, w->name,
+                        info->name);
     w->found |= part;
     if (mapped->transposed) return read_transposed(source, index, w);
     return source->read(source->arg, index, w->data + (mapped->third > 0 ? w->count / 3 * mapped->third : 0));
@@ -148,7 +150,8 @@ static void draw_four(uint64_t seed, uint64_t number, uint32_t block, const ec_i
             for (int j = i; j < i + 2; j++) out[j] = value * ((float)(bits[j] >> 8) * 0x1p-23f - 1);
             break;
         case EC_INIT_NORMAL: {
-            const float radius = value * sqrtf(-2 * logf(((float)(bits[i] >> 8) + 0.5f) * 0x1p-24f)); /* log of (0, 1) */
+            const float radius = value * sqrtf(-2 * logf(((float)(bits[i] >> 8) + 0.5f) * 0x1p-24f)); /* log of (0,
+                                                                                                                 1) */
             const float angle = 6.28318531f * ((float)(bits[i + 1] >> 8) * 0x1p-24f);
             out[i] = radius * cosf(angle);
             out[i + 1] = radius * sinf(angle);

@@ -53,17 +53,18 @@ float *ec__weights_get(const ec_weights *weights, const char *format, ...) __att
 void ec__weights_release(ec_weights *weights);
 
 /* Index in source of the tensor that maps to name as a whole or in thirds (the first); -1: none. */
-ec_status ec__weights_locate(const ec_tensor_source *source, ec_name_map map, void *arg, const char *name, int32_t *index);
+ec_status ec__weights_locate(const ec_tensor_source *source, ec_name_map map, void *arg, const char *name,
+                             int32_t *index);
 
-/* Fills every weight from source. A tensor that maps to no declared weight, one of another shape, one that is there twice
- * or a weight without a tensor is EC_ERR_DATA that names the tensor, what was found and what was expected. */
+/* Fills every weight from source. A tensor that maps to no declared weight, one of another shape, one that is there
+ * twice or a weight without a tensor is EC_ERR_DATA that names the tensor, what was found and what was expected. */
 ec_status ec__weights_load(ec_weights *weights, const ec_tensor_source *source, ec_name_map map, void *arg);
 
 /* Fills every weight by its ec_init with EC_RNG_INIT, index = number of the weight. */
 ec_status ec__weights_randomize(ec_weights *weights, ec_backend *be, uint64_t seed);
 
-/* SHA-256 over the weights in name order: name with its NUL, rank and dimensions as 64-bit little-endian integers, data as
- * little-endian float32. The same weights give the same hash whatever file they came from. */
+/* SHA-256 over the weights in name order: name with its NUL, rank and dimensions as 64-bit little-endian integers, data
+ * as little-endian float32. The same weights give the same hash whatever file they came from. */
 ec_status ec__weights_hash(const ec_weights *weights, char hex[EC_SHA256_HEX]);
 
 #endif

@@ -1,5 +1,5 @@
-/* CLIP's image encoder against the reference: inner layers, embeddings, other names and formats of the same weights; and
- * the promise that a row's bits depend on nothing but the row. */
+/* CLIP's image encoder against the reference: inner layers, embeddings, other names and formats of the same weights;
+ * and the promise that a row's bits depend on nothing but the row. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static void turn_maps(test_array *reference) {
     reference->f64 = turned;
 }
 
-static void check_layer(void *arg, const char *layer, int32_t first, int32_t count, const float *values, int64_t per_sample) {
+static void check_layer(void *arg, const char *layer, int32_t first, int32_t count, const float *values,
+                        int64_t per_sample) {
     seen *s = arg;
     if (!test_h5_has(s->output, layer)) return;
     test_array reference = test_h5_f64(s->output, layer);
@@ -53,8 +54,10 @@ static void test_golden(void **state) {
     test_array image = test_h5_f32(file, "image"), reference = test_h5_f64(file, "output/embedding");
     seen s = {.output = H5Gopen2(file, "output", H5P_DEFAULT)};
     ec_backend *be = NULL;
-    float *out = malloc(sizeof(float) * (size_t)reference.count), *plain = malloc(sizeof(float) * (size_t)reference.count);
-    ec_encoder_options options = {.source = &dict.source, .heads = (int32_t)test_h5_attr(file, "heads"), .probe = check_layer, .probe_arg = &s};
+    float *out = malloc(sizeof(float) * (size_t)reference.count);
+    float *plain = malloc(sizeof(float) * (size_t)reference.count);
+    ec_encoder_options options = {.source = &dict.source, .heads = (int32_t)test_h5_attr(file, "heads"),
+                                  .probe = check_layer, .probe_arg = &s};
     CHECK_OK(ec__backend_open("cpu", 1, &be)); /* one thread: the probe counts */
     embed(be, &options, &image, out, NULL);
     test_limit("embedding", test_compare(out, reference.f64, reference.count).rel_max, 2e-5);
@@ -81,8 +84,10 @@ static const char *const outside[][2] = {
     {"visual.class_embedding", "vision_model.embeddings.class_embedding"},
     {"visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight"},
     {"visual.positional_embedding", "vision_model.embeddings.position_embedding.weight"},
-    {"visual.ln_pre.weight", "vision_model.pre_layrnorm.weight"}, {"visual.ln_pre.bias", "vision_model.pre_layrnorm.bias"},
-    {"visual.ln_post.weight", "vision_model.post_layernorm.weight"}, {"visual.ln_post.bias", "vision_model.post_layernorm.bias"},
+    {"visual.ln_pre.weight", "vision_model.pre_layrnorm.weight"}, {"visual.ln_pre.bias",
+                                                                   "vision_model.pre_layrnorm.bias"},
+    {"visual.ln_post.weight", "vision_model.post_layernorm.weight"}, {"visual.ln_post.bias",
+                                                                      "vision_model.post_layernorm.bias"},
 };
 
 enum { ITEMS = 4000 };
@@ -107,7 +112,8 @@ static void add(writing *w, const char *name, int32_t rank, const int64_t *dim, 
     const int32_t i = w->count++;
     assert_true(i < ITEMS);
     snprintf(w->name[i], sizeof w->name[i], "%s", name);
-    w->item[i] = (ec_safetensors_item){.name = w->name[i], .dtype = w->half ? EC_DTYPE_F16 : EC_DTYPE_F32, .rank = rank};
+    w->item[i] = (ec_safetensors_item){.name = w->name[i], .dtype = w->half ? EC_DTYPE_F16 : EC_DTYPE_F32,
+                                       .rank = rank};
     for (int32_t d = 0; d < rank; d++) count *= w->item[i].dim[d] = dim[d];
     w->data[i] = malloc((size_t)count * 4);
     if (w->half) for (int64_t j = 0; j < count; j++) ((uint16_t *)w->data[i])[j] = half_of(data[j]);
@@ -121,7 +127,8 @@ static void add_block_tensor(writing *w, const char *block, const char *rest, co
     if (strncmp(rest, "attn.in_proj_", 13) == 0) {
         int64_t dim[2] = {a->dim[0] / 3, a->dim[1]};
         for (int third = 0; third < 3; third++) {
-            snprintf(name, sizeof name, "vision_model.encoder.layers.%d.self_attn.%c_proj.%s", number, "qkv"[third], rest + 13);
+            snprintf(name, sizeof name, "vision_model.encoder.layers.%d.self_attn.%c_proj.%s", number, "qkv"[third],
+                     rest + 13);
             add(w, name, a->rank, dim, a->f32 + a->count / 3 * third);
         }
         return;
@@ -217,7 +224,8 @@ static void test_names(void **state) {
     dict.name[bias] = "image_backbone.model.visual.extra.bias";
     CHECK_ERROR(ec__encoder_open(be, &options, &encoder), EC_ERR_DATA, "visual.extra.bias is no weight");
     dict.name[bias] = "audio_backbone.something";
-    CHECK_ERROR(ec__encoder_open(be, &options, &encoder), EC_ERR_DATA, "visual.ln_post.bias is missing; expected shape (");
+    CHECK_ERROR(ec__encoder_open(be, &options, &encoder), EC_ERR_DATA,
+                "visual.ln_post.bias is missing; expected shape (");
     dict.name[bias] = kept;
     const int32_t proj = test_state_dict_find(&dict, "image_backbone.model.visual.proj");
     kept = dict.name[proj];
@@ -233,7 +241,8 @@ static void test_names(void **state) {
 
 enum { BATCH = 13 };
 
-static float *forward_all(int32_t threads, const ec_encoder_options *options, const float *images, int32_t batch, int32_t *d) {
+static float *forward_all(int32_t threads, const ec_encoder_options *options, const float *images, int32_t batch,
+                          int32_t *d) {
     ec_backend *be = NULL;
     ec_encoder *encoder = NULL;
     CHECK_OK(ec__backend_open("cpu", threads, &be));
@@ -249,8 +258,8 @@ static float *forward_all(int32_t threads, const ec_encoder_options *options, co
 }
 
 static void check_rows(ec_precision precision) {
-    const ec_encoder_options options = {.seed = 5, .width = 192, .layers = 3, .patch = 16, .resolution = 112, .output = 80,
-                                        .precision = precision};
+    const ec_encoder_options options = {.seed = 5, .width = 192, .layers = 3, .patch = 16, .resolution = 112,
+                                        .output = 80, .precision = precision};
     const size_t size = 3 * 112 * 112;
     float *images = malloc(sizeof(float) * BATCH * size);
     int32_t d = 0;
@@ -305,13 +314,18 @@ static void test_random_weights(void **state) {
     float *images = malloc(sizeof(float) * 3 * size);
     int32_t d = 0;
     test_fill(images, (int64_t)(2 * size), 3);
-    for (size_t i = 0; i < size; i++) images[2 * size + i] = sinf((float)(i % 224) * 0.05f) + cosf((float)(i / 224) * 0.02f);
+    for (size_t i = 0; i < size; i++)
+        images[2 * size + i] = sinf((float)(i % 224) * 0.05f) + cosf((float)(i / 224) * 0.02f);
     float *out = forward_all(2, &options, images, 3, &d);
     assert_int_equal(d, 512);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < i; j++) {
             double dot = 0, a = 0, b = 0;
-            for (int k = 0; k < d; k++) dot += out[i * d + k] * out[j * d + k], a += out[i * d + k] * out[i * d + k], b += out[j * d + k] * out[j * d + k];
+            for (int k = 0; k < d; k++) {
+                dot += out[i * d + k] * out[j * d + k];
+                a += out[i * d + k] * out[i * d + k];
+                b += out[j * d + k] * out[j * d + k];
+            }
             test_limit("cosine of different images", dot / sqrt(a * b), 0.99);
         }
     free(images), free(out);

@@ -33,7 +33,8 @@ static double activated(double x, ec_activation activation) {
 }
 
 static void check_linear(int32_t m, int32_t n, int32_t k, bool with_bias, bool accumulate, ec_activation activation) {
-    float *w = filled((int64_t)n * k, 1), *b = filled(n, 2), *x = filled((int64_t)m * k, 3), *y = filled((int64_t)m * n, 4);
+    float *w = filled((int64_t)n * k, 1), *b = filled(n, 2), *x = filled((int64_t)m * k, 3), *y = filled((int64_t)m * n,
+                                                                                                         4);
     double *ref = malloc(sizeof(double) * (size_t)(m * n));
     ec_linear *layer = NULL;
     const ec_linear_call call = {.m = m, .ldx = k, .ldy = n, .accumulate = accumulate, .activation = activation};
@@ -80,7 +81,8 @@ static void test_linear_bf16(void **state) {
         for (int i = 0; i < M; i++)
             for (int j = 0; j < N; j++) {
                 ref[i * N + j] = 0;
-                for (int l = 0; l < K; l++) ref[i * N + j] += (double)of_bf16(half[i * K + l]) * of_bf16(whalf[j * K + l]);
+                for (int l = 0; l < K; l++)
+                    ref[i * N + j] += (double)of_bf16(half[i * K + l]) * of_bf16(whalf[j * K + l]);
             }
         CHECK_OK(be->encoder->linear_new(be, EC_PRECISION_BF16, N, K, w, NULL, &layer));
         CHECK_OK(be->encoder->linear(be, be->main_stream(be), layer, &call, half, y));
@@ -100,7 +102,8 @@ static int variants(const ec_transformer_kernels *kernels[EC_ISAS]) {
 }
 
 static void check_layernorm(const ec_transformer_kernels *kernels, int32_t m, int32_t w, int32_t ldx) {
-    float *x = filled((int64_t)m * ldx, 5), *gain = filled(w, 6), *offset = filled(w, 7), *y = malloc(sizeof(float) * (size_t)(m * w));
+    float *x = filled((int64_t)m * ldx, 5), *gain = filled(w, 6), *offset = filled(w, 7);
+    float *y = malloc(sizeof(float) * (size_t)(m * w));
     uint16_t *half = malloc(2 * (size_t)(m * w));
     double *ref = malloc(sizeof(double) * (size_t)(m * w));
     for (int i = 0; i < m * ldx; i++) x[i] = x[i] * 3 + 100; /* a mean far from zero: one pass would lose digits */
@@ -109,7 +112,8 @@ static void check_layernorm(const ec_transformer_kernels *kernels, int32_t m, in
         for (int j = 0; j < w; j++) mean += x[i * ldx + j];
         mean /= w;
         for (int j = 0; j < w; j++) variance += (x[i * ldx + j] - mean) * (x[i * ldx + j] - mean);
-        for (int j = 0; j < w; j++) ref[i * w + j] = (x[i * ldx + j] - mean) / sqrt(variance / w + 1e-5) * gain[j] + offset[j];
+        for (int j = 0; j < w; j++)
+            ref[i * w + j] = (x[i * ldx + j] - mean) / sqrt(variance / w + 1e-5) * gain[j] + offset[j];
     }
     kernels->layernorm(m, w, ldx, 1e-5f, x, gain, offset, EC_PRECISION_FLOAT32, y);
     test_limit("layernorm rel_max", test_compare(y, ref, m * w).rel_max, 1e-5);
@@ -126,7 +130,8 @@ static void test_layernorm(void **state) {
         check_layernorm(kernels[v], 5, 768, 800);
         check_layernorm(kernels[v], 1, 112, 112);
     }
-    assert_int_equal(be->encoder->layernorm(be, be->main_stream(be), 1, 17, 17, 1e-5f, NULL, NULL, NULL, EC_PRECISION_FLOAT32, NULL),
+    assert_int_equal(be->encoder->layernorm(be, be->main_stream(be), 1, 17, 17, 1e-5f, NULL, NULL, NULL,
+                                            EC_PRECISION_FLOAT32, NULL),
                      EC_ERR_USAGE);
 }
 
@@ -154,9 +159,10 @@ static void attention_reference(const ec_attention *d, const float *qkv, double 
     free(p);
 }
 
-static void check_attention(const ec_transformer_kernels *kernels, int32_t batch, int32_t tokens, int32_t heads, int32_t width,
-                            float size) {
-    const ec_attention d = {.batch = batch, .tokens = tokens, .heads = heads, .head_width = width, .scale = 1 / sqrtf((float)width)};
+static void check_attention(const ec_transformer_kernels *kernels, int32_t batch, int32_t tokens, int32_t heads,
+                            int32_t width, float size) {
+    const ec_attention d = {.batch = batch, .tokens = tokens, .heads = heads, .head_width = width,
+                            .scale = 1 / sqrtf((float)width)};
     const int64_t w = heads * width, rows = batch * tokens;
     float *qkv = filled(rows * 3 * w, 8), *y = malloc(sizeof(float) * (size_t)(rows * w));
     float *scratch = aligned_alloc(64, (sizeof(float) * ec__attention_scratch(&d) + 63) / 64 * 64);
@@ -171,11 +177,13 @@ static void check_attention(const ec_transformer_kernels *kernels, int32_t batch
 static void test_attention(void **state) {
     (void)state;
     const ec_transformer_kernels *kernels[EC_ISAS];
-    const int32_t shapes[][4] = {{1, 1, 1, 16}, {2, 5, 3, 32}, {2, 50, 2, 64}, {1, 197, 1, 80}, {3, 16, 1, 48}, {1, 33, 2, 256}};
+    const int32_t shapes[][4] = {{1, 1, 1, 16}, {2, 5, 3, 32}, {2, 50, 2, 64}, {1, 197, 1, 80}, {3, 16, 1, 48},
+                                 {1, 33, 2, 256}};
     for (int v = 0, n = variants(kernels); v < n; v++)
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
             check_attention(kernels[v], shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], 1);
-            check_attention(kernels[v], shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], 12); /* nearly one-hot */
+            check_attention(kernels[v], shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3],
+                            12); /* nearly one-hot */
         }
     const ec_attention odd = {.batch = 1, .tokens = 1, .heads = 1, .head_width = 24};
     assert_int_equal(be->encoder->attention(be, be->main_stream(be), &odd, NULL, NULL), EC_ERR_USAGE);
@@ -184,8 +192,10 @@ static void test_attention(void **state) {
 static void test_bf16_rounding(void **state) {
     (void)state;
     const ec_transformer_kernels *kernels[EC_ISAS];
-    const uint32_t bits[16] = {0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0xbf80ffff, 0x7f7fffff, 0x7f800000, 0xff800000,
-                               0x7fc00000, 0x7fffffff, 0x7f800001, 0x00000000, 0x80000000, 0x00008000, 0x00018000, 0x3f807fff};
+    const uint32_t bits[16] = {0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0xbf80ffff, 0x7f7fffff, 0x7f800000,
+                               0xff800000,
+                               0x7fc00000, 0x7fffffff, 0x7f800001, 0x00000000, 0x80000000, 0x00008000, 0x00018000,
+                               0x3f807fff};
     const uint16_t expected[16] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xbf81, 0x7f80, 0x7f80, 0xff80,
                                    0x7fc0, 0x7fc0, 0x7fc0, 0x0000, 0x8000, 0x0000, 0x0002, 0x3f80};
     for (int v = 0, n = variants(kernels); v < n; v++) {
@@ -211,7 +221,8 @@ static void test_patches(void **state) {
                     const int patch = (n * (H / P) + i / P) * (W / P) + j / P, place = (c * P + i % P) * P + j % P;
                     const float expected = x[((n * C + c) * H + i) * W + j];
                     assert_true(y[patch * C * P * P + place] == expected);
-                    assert_true(fabsf(of_bf16(half[patch * C * P * P + place]) - expected) <= fabsf(expected) * 0x1p-8f);
+                    const float rounded = of_bf16(half[patch * C * P * P + place]);
+                    assert_true(fabsf(rounded - expected) <= fabsf(expected) * 0x1p-8f);
                 }
     free(x), free(y), free(half);
 }
@@ -246,9 +257,12 @@ static void check_conv(const ec_conv_desc *d) {
     const int h = ec__conv_size(d->in_height, d->kernel, d->stride, d->padding);
     const int w = ec__conv_size(d->in_width, d->kernel, d->stride, d->padding);
     const ec_maps in = {d->batch, d->in_channels, d->in_height, d->in_width}, out = {d->batch, d->out_channels, h, w};
-    const int64_t in_count = (int64_t)in.batch * in.channels * in.height * in.width, out_count = (int64_t)out.batch * out.channels * h * w;
-    float *x = filled(in_count, 13), *weight = filled((int64_t)d->out_channels * d->in_channels * d->kernel * d->kernel, 14);
-    float *bias = filled(d->out_channels, 15), *old = filled(out_count, 16), *got = malloc(sizeof(float) * (size_t)out_count);
+    const int64_t in_count = (int64_t)in.batch * in.channels * in.height * in.width;
+    const int64_t out_count = (int64_t)out.batch * out.channels * h * w;
+    float *x = filled(in_count, 13), *weight = filled((int64_t)d->out_channels * d->in_channels * d->kernel * d->kernel,
+                                                      14);
+    float *bias = filled(d->out_channels, 15), *old = filled(out_count,
+                                                             16), *got = malloc(sizeof(float) * (size_t)out_count);
     double *ref = malloc(sizeof(double) * (size_t)out_count);
     void *mx = NULL, *my = NULL;
     ec_stream *stream = be->main_stream(be);

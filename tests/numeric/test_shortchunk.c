@@ -1,5 +1,5 @@
-/* ShortChunkCNN_Res in evaluation mode against the reference: inner layers, both poolings, names of a trained checkpoint;
- * and the promise that a clip's bits depend on nothing but the clip. */
+/* ShortChunkCNN_Res in evaluation mode against the reference: inner layers, both poolings, names of a trained
+ * checkpoint; and the promise that a clip's bits depend on nothing but the clip. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@ typedef struct seen {
     int32_t layers;
 } seen;
 
-static void check_layer(void *arg, const char *layer, int32_t first, int32_t count, const float *values, int64_t per_sample) {
+static void check_layer(void *arg, const char *layer, int32_t first, int32_t count, const float *values,
+                        int64_t per_sample) {
     seen *s = arg;
     char name[64];
     snprintf(name, sizeof name, "%s_first_waveform", layer);
@@ -90,7 +91,8 @@ static void wrap_names(test_state_dict *dict, char (*text)[128]) {
     for (int32_t i = 0; i < dict->source.count; i++) {
         const char *name = dict->name[i];
         if (strncmp(name, "spec.", 5) == 0) snprintf(text[i], 128, "audio_backbone.spec_layers.0.%s", name + 5);
-        else if (strncmp(name, "spec_bn.", 8) == 0) snprintf(text[i], 128, "audio_backbone.spec_batchnorm.%s", name + 8);
+        else if (strncmp(name, "spec_bn.", 8) == 0) snprintf(text[i], 128, "audio_backbone.spec_batchnorm.%s",
+                                                             name + 8);
         else if (strncmp(name, "layer", 5) == 0)
             snprintf(text[i], 128, "audio_backbone.cnn_layers.%d%s", name[5] - '1', name + 6);
         else snprintf(text[i], 128, "audio_projector.%s", name);
@@ -138,7 +140,8 @@ static void test_names(void **state) {
 
 enum { CLIPS = 13, SAMPLES = 59049 };
 
-static float *forward_all(int32_t threads, const ec_encoder_options *options, const float *clips, int32_t count, int32_t *d) {
+static float *forward_all(int32_t threads, const ec_encoder_options *options, const float *clips, int32_t count,
+                          int32_t *d) {
     ec_backend *be = NULL;
     ec_encoder *encoder = NULL;
     CHECK_OK(ec__backend_open("cpu", threads, &be));
@@ -195,7 +198,11 @@ static void test_random_weights(void **state) {
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < i; j++) {
             double dot = 0, a = 0, b = 0;
-            for (int k = 0; k < d; k++) dot += out[i * d + k] * out[j * d + k], a += out[i * d + k] * out[i * d + k], b += out[j * d + k] * out[j * d + k];
+            for (int k = 0; k < d; k++) {
+                dot += out[i * d + k] * out[j * d + k];
+                a += out[i * d + k] * out[i * d + k];
+                b += out[j * d + k] * out[j * d + k];
+            }
             test_limit("cosine of different clips", dot / sqrt(a * b), 0.99);
         }
     free(clips), free(out);

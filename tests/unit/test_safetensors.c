@@ -53,9 +53,11 @@ static const hostile table[] = {
     {"{\"a\":" T("\"F32\"", "[2]", "[0,8]") "}", 4, "a: data_offsets [0,8] reach behind the end: the file has 4 bytes"},
     {"{\"a\":" T("\"F32\"", "[2]", "[0,4]") "}", 4, "hold 4 bytes; F32 of shape (2) has 8"},
     {"{\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, "a: begins at byte 4 of the data, leaving a hole after the header"},
-    {"{\"a\":" T("\"F32\"", "[2]", "[0,8]") ",\"b\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, "b: begins at byte 4 of the data, inside a"},
+    {"{\"a\":" T("\"F32\"", "[2]", "[0,8]") ",\"b\":" T("\"F32\"", "[1]", "[4,8]") "}", 8,
+     "b: begins at byte 4 of the data, inside a"},
     {"{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"b\":" T("\"F32\"", "[1]", "[0,4]") "}", 4, "inside"},
-    {"{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"b\":" T("\"F32\"", "[1]", "[8,12]") "}", 12, "b: begins at byte 8 of the data, leaving a hole after a"},
+    {"{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"b\":" T("\"F32\"", "[1]", "[8,12]") "}", 12,
+     "b: begins at byte 8 of the data, leaving a hole after a"},
     {"{\"a\":" T("\"F32\"", "[1]", "[0,4]") "}", 5, "1 bytes behind the last array (a)"},
     {"{}", 3, "3 bytes behind the last array"},
     {"{\"__metadata__\":3}", 0, "__metadata__ is not an object"},
@@ -87,7 +89,8 @@ static void test_truncated(void **state) {
     (void)state;
     unsigned char bytes[FILE_BYTES];
     ec_safetensors *file = NULL;
-    const size_t size = image("{\"a\":" T("\"F32\"", "[3]", "[0,12]") ",\"b\":" T("\"F16\"", "[]", "[12,14]") "}", 14, bytes);
+    const size_t size = image("{\"a\":" T("\"F32\"", "[3]", "[0,12]") ",\"b\":" T("\"F16\"", "[]", "[12,14]") "}", 14,
+                              bytes);
     for (size_t n = 0; n < size; n++) {
         unsigned char *exact = malloc(n + 1); /* so that a sanitizer sees a read behind the end */
         memcpy(exact, bytes, n);
@@ -106,7 +109,8 @@ static void test_dtypes(void **state) {
     ec__dtype_to_float(EC_DTYPE_F64, (double[]){1.5, -2e-3}, 2, to);
     assert_true(to[0] == 1.5f && to[1] == -2e-3f);
     ec__dtype_to_float(EC_DTYPE_F16, (uint16_t[]){0x3c00, 0xc000, 0x7bff, 0x0001, 0x8000, 0x7c00}, 6, to);
-    assert_true(to[0] == 1 && to[1] == -2 && to[2] == 65504 && to[3] == 0x1p-24f && to[4] == 0 && signbit(to[4]) && isinf(to[5]));
+    assert_true(to[0] == 1 && to[1] == -2 && to[2] == 65504 && to[3] == 0x1p-24f && to[4] == 0 && signbit(to[4]) &&
+                isinf(to[5]));
     ec__dtype_to_float(EC_DTYPE_F16, (uint16_t[]){0x7e00, 0x8001, 0x03ff}, 3, to);
     assert_true(isnan(to[0]) && to[1] == -0x1p-24f && to[2] == 1023 * 0x1p-24f);
     ec__dtype_to_float(EC_DTYPE_BF16, (uint16_t[]){0x3f80, 0xc040, 0x0001}, 3, to);
@@ -149,7 +153,8 @@ static void test_round_trip(void **state) {
     CHECK_OK(ec__safetensors_write(again, turned, 5, metadata, 2));
     CHECK_OK(ec__file_read(path, 1 << 20, &bytes[0], &count[0]));
     CHECK_OK(ec__file_read(again, 1 << 20, &bytes[1], &count[1]));
-    assert_true(count[0] == count[1] && memcmp(bytes[0], bytes[1], count[0]) == 0); /* the order of items does not show */
+    assert_true(count[0] == count[1] &&
+                memcmp(bytes[0], bytes[1], count[0]) == 0); /* the order of items does not show */
     assert_int_equal((unsigned char)bytes[0][0] % 8, 0);
     free(bytes[0]), free(bytes[1]);
     CHECK_OK(ec__safetensors_open(path, &file));
@@ -170,7 +175,8 @@ static void test_round_trip(void **state) {
     assert_true(read[0] == 1 && read[1] == 0 && read[2] == 1);
     CHECK_OK(ec__safetensors_read(file, ec__safetensors_find(file, "empty"), read));
     ec__safetensors_close(file);
-    CHECK_ERROR(ec__safetensors_write(path, (ec_safetensors_item[]){items[0], items[0]}, 2, NULL, 0), EC_ERR_USAGE, "two arrays");
+    CHECK_ERROR(ec__safetensors_write(path, (ec_safetensors_item[]){items[0], items[0]}, 2, NULL, 0), EC_ERR_USAGE,
+                "two arrays");
     const ec_safetensors_item reserved = {.name = "__metadata__"};
     CHECK_ERROR(ec__safetensors_write(path, &reserved, 1, NULL, 0), EC_ERR_USAGE, "__metadata__");
     CHECK_ERROR(ec__safetensors_write("/nonexistent/x", items, 5, NULL, 0), EC_ERR_IO, "cannot create");

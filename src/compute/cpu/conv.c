@@ -1,10 +1,11 @@
 /* Convolutions by oneDNN, over maps with channels in blocks of a vector register (the layout of its kernels, of the
  * direct algorithm and of Winograd's alike), weights packed once.
  *
- * Numbers of channels are filled up to whole blocks with weights of zero: oneDNN has its fast kernels for those only.
+ * Numbers of channels are filled up to whole blocks with weights of zero: oneDNN has its fast kernels for those
+ * only.
  *
- * Winograd's transform (stride 1, 3x3) needs 2.25 times fewer products or better, and differs from the direct sum by some
- * 1e-6; its cut of the work may depend on the batch, which is therefore part of the layer. */
+ * Winograd's transform (stride 1, 3x3) needs 2.25 times fewer products or better, and differs from the direct sum by
+ * some 1e-6; its cut of the work may depend on the batch, which is therefore part of the layer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,7 +61,8 @@ static ec_status try_descriptor(ec_cpu_dnnl *dnnl, const conv_key *key, dnnl_alg
     dnnl_convolution_desc_t desc;
     const int32_t height = ec__conv_size(key->in_height, key->kernel, key->stride, key->padding);
     const int32_t width = ec__conv_size(key->in_width, key->kernel, key->stride, key->padding);
-    const dnnl_dims_t w_dims = {key->out_channels, key->in_channels, key->kernel, key->kernel}, b_dims = {key->out_channels};
+    const dnnl_dims_t w_dims = {key->out_channels, key->in_channels, key->kernel, key->kernel};
+    const dnnl_dims_t b_dims = {key->out_channels};
     const dnnl_dims_t strides = {key->stride, key->stride}, padding = {key->padding, key->padding};
     /* Behind the last row and column only as much padding as the stride really reaches. */
     const dnnl_dims_t after = {(height - 1) * key->stride + key->kernel - key->in_height - key->padding,
@@ -69,8 +71,8 @@ static ec_status try_descriptor(ec_cpu_dnnl *dnnl, const conv_key *key, dnnl_alg
     EC_TRY(maps_layout(key->batch, key->out_channels, height, width, &y));
     EC_DNNL(dnnl_memory_desc_init_by_tag(&w, 4, w_dims, dnnl_f32, dnnl_format_tag_any));
     EC_DNNL(dnnl_memory_desc_init_by_tag(&b, 1, b_dims, dnnl_f32, dnnl_a));
-    EC_DNNL(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_inference, algorithm, &x, &w, &b, &y, strides, padding,
-                                               after));
+    EC_DNNL(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_inference, algorithm, &x, &w, &b, &y, strides,
+                                               padding, after));
     EC_DNNL(dnnl_primitive_desc_create(out, &desc, attr, ec__cpu_dnnl_engine(dnnl), NULL));
 done:
     return status;
@@ -136,7 +138,8 @@ static ec_status pad_weights(const ec_conv_desc *desc, const conv_key *key, cons
     float *all = calloc((size_t)key->out_channels * in * area, sizeof *all);
     if (!all) return EC_ERROR(EC_ERR_MEMORY, "no memory for a convolution");
     const size_t row = (size_t)desc->in_channels * area;
-    for (size_t o = 0; o < (size_t)desc->out_channels; o++) memcpy(all + o * in * area, weight + o * row, row * sizeof *all);
+    for (size_t o = 0; o < (size_t)desc->out_channels; o++)
+        memcpy(all + o * in * area, weight + o * row, row * sizeof *all);
     *out = all;
     return EC_OK;
 }
@@ -167,7 +170,8 @@ done:
     return status;
 }
 
-ec_status ec__cpu_conv_new(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias, ec_conv **out) {
+ec_status ec__cpu_conv_new(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias,
+                           ec_conv **out) {
     ec_status status = EC_OK;
     ec_conv *layer = calloc(1, sizeof *layer);
     if (!layer) EC_FAIL(EC_ERR_MEMORY, "no memory for a convolution");
@@ -221,7 +225,8 @@ ec_status ec__cpu_maps_store(ec_backend *be, ec_stream *stream, const ec_maps *m
     return EC_OK;
 }
 
-ec_status ec__cpu_pool(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x, float *y) {
+ec_status ec__cpu_pool(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x,
+                       float *y) {
     (void)be, (void)stream;
     const size_t area = (size_t)maps->height * (size_t)maps->width;
     for (int32_t n = 0; n < maps->batch; n++)
@@ -234,7 +239,8 @@ ec_status ec__cpu_pool(ec_backend *be, ec_stream *stream, const ec_maps *maps, e
                 sum += value;
                 if (value > largest || value != value) largest = value; /* a NaN wins and stays */
             }
-            y[(size_t)n * (size_t)maps->channels + (size_t)c] = pooling == EC_POOL_MAX ? largest : (float)(sum / (double)area);
+            const float mean = (float)(sum / (double)area);
+            y[(size_t)n * (size_t)maps->channels + (size_t)c] = pooling == EC_POOL_MAX ? largest : mean;
         }
     return EC_OK;
 }

@@ -13,13 +13,15 @@ ec_status ec__cpu_linear(ec_backend *be, ec_stream *stream, const ec_linear *lay
                          const void *x, void *y);
 
 /* conv.c */
-ec_status ec__cpu_conv_new(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias, ec_conv **out);
+ec_status ec__cpu_conv_new(ec_backend *be, const ec_conv_desc *desc, const float *weight, const float *bias,
+                           ec_conv **out);
 void ec__cpu_conv_free(ec_backend *be, ec_conv *layer);
 ec_status ec__cpu_conv(ec_backend *be, ec_stream *stream, const ec_conv *layer, const float *x, float *y);
 size_t ec__cpu_maps_bytes(ec_backend *be, const ec_maps *maps);
 ec_status ec__cpu_maps_load(ec_backend *be, ec_stream *stream, const ec_maps *maps, const float *nchw, float *y);
 ec_status ec__cpu_maps_store(ec_backend *be, ec_stream *stream, const ec_maps *maps, const float *x, float *nchw);
-ec_status ec__cpu_pool(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x, float *y);
+ec_status ec__cpu_pool(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x,
+                       float *y);
 
 /* encoder_ops.c: does oneDNN multiply bf16 with instructions for it? */
 bool ec__cpu_has_bf16(void);

@@ -20,8 +20,8 @@ bool ec__cpu_has_bf16(void) {
            ((unsigned)dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
-static ec_status patches(ec_backend *be, ec_stream *stream, int32_t batch, int32_t channels, int32_t height, int32_t width,
-                         int32_t patch, ec_precision y_precision, const float *images, void *y) {
+static ec_status patches(ec_backend *be, ec_stream *stream, int32_t batch, int32_t channels, int32_t height,
+                         int32_t width, int32_t patch, ec_precision y_precision, const float *images, void *y) {
     (void)be, (void)stream;
     const size_t area = (size_t)patch * (size_t)patch, row = (size_t)channels * area;
     const int32_t down = height / patch, across = width / patch;
@@ -32,8 +32,9 @@ static ec_status patches(ec_backend *be, ec_stream *stream, int32_t batch, int32
     for (int32_t n = 0; n < batch; n++)
         for (int32_t p = 0; p < down * across; p++)
             for (int32_t c = 0; c < channels; c++) {
-                const float *from = images + (((size_t)n * (size_t)channels + (size_t)c) * (size_t)height +
-                                              (size_t)(p / across * patch)) * (size_t)width + (size_t)(p % across * patch);
+                const size_t map = (size_t)n * (size_t)channels + (size_t)c;
+                const size_t top = (size_t)(p / across * patch), left = (size_t)(p % across * patch);
+                const float *from = images + (map * (size_t)height + top) * (size_t)width + left;
                 const size_t to = ((size_t)n * (size_t)(down * across) + (size_t)p) * row + (size_t)c * area;
                 for (int32_t i = 0; i < patch; i++)
                     memcpy(line + i * patch, from + (size_t)i * (size_t)width, sizeof(float) * (size_t)patch);
@@ -57,8 +58,8 @@ static ec_status tokens(ec_backend *be, ec_stream *stream, int32_t batch, int32_
     return EC_OK;
 }
 
-static ec_status layernorm(ec_backend *be, ec_stream *stream, int32_t m, int32_t w, int32_t ldx, float eps, const float *x,
-                           const float *gain, const float *offset, ec_precision y_precision, void *y) {
+static ec_status layernorm(ec_backend *be, ec_stream *stream, int32_t m, int32_t w, int32_t ldx, float eps,
+                           const float *x, const float *gain, const float *offset, ec_precision y_precision, void *y) {
     (void)be, (void)stream;
     if (w % 16 != 0) return EC_ERROR(EC_ERR_USAGE, "rows of %d numbers; LayerNorm takes multiples of 16", w);
     kernels()->layernorm(m, w, ldx, eps, x, gain, offset, y_precision, y);
@@ -68,7 +69,8 @@ static ec_status layernorm(ec_backend *be, ec_stream *stream, int32_t m, int32_t
 static ec_status attention(ec_backend *be, ec_stream *stream, const ec_attention *desc, const float *qkv, void *y) {
     (void)be, (void)stream;
     if (desc->head_width % 16 != 0 || desc->head_width > 256)
-        return EC_ERROR(EC_ERR_USAGE, "attention heads of width %d; a multiple of 16 up to 256 is needed", desc->head_width);
+        return EC_ERROR(EC_ERR_USAGE, "attention heads of width %d; a multiple of 16 up to 256 is needed",
+                        desc->head_width);
     size_t bytes = sizeof(float) * ec__attention_scratch(desc);
     float *scratch = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN - 1) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
     if (!scratch) return EC_ERROR(EC_ERR_MEMORY, "no memory for %zu bytes of attention scratch", bytes);

@@ -31,7 +31,8 @@ static ec_status make_descriptor(ec_cpu_dnnl *dnnl, const linear_key *key, const
     dnnl_matmul_desc_t desc;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t post = NULL;
-    const dnnl_dims_t x_dims = {key->m, key->k}, w_dims = {key->k, key->n}, y_dims = {key->m, key->n}, b_dims = {1, key->n};
+    const dnnl_dims_t x_dims = {key->m, key->k}, w_dims = {key->k, key->n};
+    const dnnl_dims_t y_dims = {key->m, key->n}, b_dims = {1, key->n};
     EC_DNNL(dnnl_memory_desc_init_by_strides(&x, 2, x_dims, data_type(key->precision), (dnnl_dims_t){key->ldx, 1}));
     EC_DNNL(dnnl_memory_desc_init_by_tag(&any, 2, w_dims, data_type(key->precision), dnnl_format_tag_any));
     EC_DNNL(dnnl_memory_desc_init_by_strides(&y, 2, y_dims, data_type(key->y_precision), (dnnl_dims_t){key->ldy, 1}));
@@ -74,7 +75,8 @@ done:
     return status;
 }
 
-static ec_status multiply(ec_stream *stream, const ec_linear *layer, const ec_linear_call *call, const void *x, void *y) {
+static ec_status multiply(ec_stream *stream, const ec_linear *layer, const ec_linear_call *call, const void *x,
+                          void *y) {
     ec_dnnl_op *op;
     linear_key key;
     memset(&key, 0, sizeof key);
@@ -102,7 +104,8 @@ static bool rows_are_independent(void) {
 }
 
 /* Fewer rows than FIXED_ROWS, by way of copies that have that many. */
-static ec_status multiply_few(ec_stream *stream, const ec_linear *layer, const ec_linear_call *call, const char *x, char *y) {
+static ec_status multiply_few(ec_stream *stream, const ec_linear *layer, const ec_linear_call *call, const char *x,
+                              char *y) {
     ec_status status = EC_OK;
     const size_t x_row = (size_t)layer->k * ec__precision_size(layer->precision);
     const size_t y_row = (size_t)layer->n * ec__precision_size(call->y_precision);

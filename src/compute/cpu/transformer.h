@@ -1,4 +1,5 @@
-/* Kernels of a transformer block in variants (isa.h). Arguments have been checked; see ops_encoder.h for their meaning. */
+/* Kernels of a transformer block in variants (isa.h). Arguments have been checked; see ops_encoder.h for their
+ * meaning. */
 #ifndef EC_COMPUTE_CPU_TRANSFORMER_H
 #define EC_COMPUTE_CPU_TRANSFORMER_H
 
@@ -7,8 +8,8 @@
 
 typedef struct ec_transformer_kernels {
     /* w is a multiple of 16. */
-    void (*layernorm)(int32_t m, int32_t w, int32_t ldx, float eps, const float *x, const float *gain, const float *offset,
-                      ec_precision y_precision, void *y);
+    void (*layernorm)(int32_t m, int32_t w, int32_t ldx, float eps, const float *x, const float *gain,
+                      const float *offset, ec_precision y_precision, void *y);
     /* scratch: ec__attention_scratch floats, aligned to a cache line. */
     void (*attention)(const ec_attention *desc, const float *qkv, void *y, float *scratch);
     void (*to_bf16)(int64_t count, const float *x, uint16_t *y); /* count is a multiple of 16 */

@@ -12,8 +12,8 @@ static inline void store_as(ec_precision precision, void *y, size_t at, vec v) {
 }
 
 /* Mean first, then the variance of the differences: two passes over a row that lies in the nearest cache. */
-static void layernorm(int32_t m, int32_t w, int32_t ldx, float eps, const float *x, const float *gain, const float *offset,
-                      ec_precision y_precision, void *y) {
+static void layernorm(int32_t m, int32_t w, int32_t ldx, float eps, const float *x, const float *gain,
+                      const float *offset, ec_precision y_precision, void *y) {
     for (int32_t row = 0; row < m; row++, x += ldx) {
         vec sum = {0}, square = {0};
         for (int32_t i = 0; i < w; i += LANES) sum += vec_load(x + i);
@@ -25,7 +25,8 @@ static void layernorm(int32_t m, int32_t w, int32_t ldx, float eps, const float 
         const vec scale = vec_set(1.f / sqrtf(vec_sum(square) / (float)w + eps));
         for (int32_t i = 0; i < w; i += LANES) {
             const vec d = (vec_load(x + i) - mean) * scale;
-            store_as(y_precision, y, (size_t)row * (size_t)w + (size_t)i, vec_fma(d, vec_load(gain + i), vec_load(offset + i)));
+            store_as(y_precision, y, (size_t)row * (size_t)w + (size_t)i,
+                     vec_fma(d, vec_load(gain + i), vec_load(offset + i)));
         }
     }
 }
@@ -74,12 +75,13 @@ static float softmax_row(float *score, int32_t tokens, int32_t padded, float sca
     return vec_sum(sum);
 }
 
-static void one_head(const ec_attention *desc, const float *q, const float *k, const float *v, size_t ld, void *y, size_t at,
-                     size_t ldy, float *scratch) {
+static void one_head(const ec_attention *desc, const float *q, const float *k, const float *v, size_t ld, void *y,
+                     size_t at, size_t ldy, float *scratch) {
     const int32_t t = desc->tokens, padded = ec__attention_padded(t), w = desc->head_width;
     float *keys = scratch, *score = keys + (size_t)w * (size_t)padded;
     for (int32_t j = 0; j < padded; j++)
-        for (int32_t i = 0; i < w; i++) keys[(size_t)i * (size_t)padded + (size_t)j] = j < t ? k[(size_t)j * ld + (size_t)i] : 0;
+        for (int32_t i = 0; i < w; i++)
+            keys[(size_t)i * (size_t)padded + (size_t)j] = j < t ? k[(size_t)j * ld + (size_t)i] : 0;
     for (int32_t first = 0; first < t; first += ROWS) {
         const float *query[ROWS], *weight[ROWS];
         float sum[ROWS];
@@ -101,7 +103,8 @@ static void one_head(const ec_attention *desc, const float *q, const float *k, c
             block_of(vecs, t, weight, v + i, ld, out);
             for (int r = 0; r < ROWS && first + r < t; r++)
                 for (int j = 0; j < vecs; j++)
-                    store_as(desc->y_precision, y, at + (size_t)(first + r) * ldy + (size_t)(i + j * LANES), out[r][j] / sum[r]);
+                    store_as(desc->y_precision, y, at + (size_t)(first + r) * ldy + (size_t)(i + j * LANES),
+                             out[r][j] / sum[r]);
         }
     }
 }

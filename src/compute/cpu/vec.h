@@ -1,4 +1,5 @@
-/* Vectors of floats of the width that the including file is compiled for. Included only by kernels in variants (isa.h). */
+/* Vectors of floats of the width that the including file is compiled for. Included only by kernels in variants
+ * (isa.h). */
 #ifndef EC_COMPUTE_CPU_VEC_H
 #define EC_COMPUTE_CPU_VEC_H
 
@@ -60,8 +61,9 @@ static inline float vec_largest(vec v) {
     return x[0];
 }
 
-/* exp(x) for x <= 88: x = n ln 2 + r (ln 2 in two parts, so that r is exact), Taylor polynomial of degree 7 in r
- * (|r| <= 0.35: relative error below 1e-8 before rounding), 2^n by its exponent bits. Below -87 the smallest normal float. */
+/* exp(x) for x <= 88: x = n ln 2 + r (ln 2 in two parts, so that r is exact), Taylor polynomial of degree 7 in r (|r|
+ * <= 0.35: relative error below 1e-8 before rounding), 2^n by its exponent bits. Below -87 the smallest normal
+ * float. */
 static inline vec vec_exp(vec x) {
     x = vec_select(x < -87.f, vec_set(-87.f), x);
     const vec magic = vec_set(0x1.8p23f); /* adding it rounds to an integer, which then stands in the low bits */
