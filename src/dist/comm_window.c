@@ -30,9 +30,9 @@ struct ec_window {
     size_t view_bytes;
 };
 
-/* How to wait. Ranks with processors of their own spin, some 20 microseconds, and then sleep: to let others run would
- * give the processor to a stranger for milliseconds. Where ranks outnumber processors the others are our own, and
- * letting them run is cheaper than sleep. */
+/* How to wait. Ranks with processors of their own spin for some 5 microseconds: should strangers have put two ranks on one
+ * processor, the other one can only come when this one stops spinning. Then the others are let run, which is cheaper than
+ * sleep. Where ranks outnumber processors spinning is in vain. */
 static ec_status choose_waiting(ec_window *w) {
     ec_status status = EC_OK;
     cpu_set_t mine, all;
@@ -40,8 +40,8 @@ static ec_status choose_waiting(ec_window *w) {
     if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine);
     EC_MPI(MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, w->node));
     const bool crowded = CPU_COUNT(&all) < w->comm->size;
-    w->meeting.spins = crowded ? 0 : 4000;
-    w->meeting.yields = crowded ? 40 : 2;
+    w->meeting.spins = crowded ? 0 : 200;
+    w->meeting.yields = 40;
 done:
     return status;
 }
