@@ -15,6 +15,8 @@ extern const cli_command cli_cache_info;
 extern const cli_command cli_cache_verify;
 extern const cli_command cli_checkpoint;
 extern const cli_command cli_config;
+extern const cli_command cli_embed;
+extern const cli_command cli_search;
 extern const cli_command cli_eval;
 extern const cli_command cli_eval_retrieval;
 extern const cli_command cli_train;

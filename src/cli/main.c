@@ -13,6 +13,8 @@ static const cli_command *const commands[] = {
     &cli_checkpoint,
     &cli_train,
     &cli_eval,
+    &cli_embed,
+    &cli_search,
     &cli_bench,
     &cli_version,
     NULL,

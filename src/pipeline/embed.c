@@ -127,16 +127,14 @@ done:
     return status;
 }
 
-/* z (count, output) is filled in rows part*rank ..; afterwards everywhere. */
-static ec_status share(ec_comm *comm, float *z, int64_t count, int64_t part, int32_t output) {
+ec_status ec__share_rows(ec_comm *comm, void *rows, int64_t count, int64_t part, size_t bytes) {
     ec_status status = EC_OK;
-    size_t row_bytes = sizeof *z * (size_t)output;
-    float *all = calloc((size_t)(part * comm->size), row_bytes);
-    if (!all) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld embeddings", (long long)count);
+    char *all = calloc((size_t)(part * comm->size), bytes);
+    if (!all) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld rows", (long long)count);
     int64_t first = part * comm->rank, own = count - first < part ? count - first : part;
-    if (own > 0) memcpy(all + first * output, z + first * output, row_bytes * (size_t)own);
-    EC_TRY(ec__comm_all_gather(comm, all + first * output, all, row_bytes * (size_t)part));
-    memcpy(z, all, row_bytes * (size_t)count);
+    if (own > 0) memcpy(all + (size_t)first * bytes, (char *)rows + (size_t)first * bytes, (size_t)own * bytes);
+    EC_TRY(ec__comm_all_gather(comm, all + (size_t)first * bytes, all, (size_t)part * bytes));
+    memcpy(rows, all, (size_t)count * bytes);
 done:
     free(all);
     return status;
@@ -152,6 +150,7 @@ ec_status ec__embed_rows(ec_heads *heads, ec_comm *comm, ec_modality modality, e
     EC_RETURN_IF(ec__comm_agree(comm, mine));
     if (count == 0 || comm->size == 1) return EC_OK;
     for (int e = 0; e < EC_EMBEDDINGS; e++)
-        if (z[e]) EC_RETURN_IF(share(comm, z[e], count, part, heads->config.output_dim));
+        if (z[e])
+            EC_RETURN_IF(ec__share_rows(comm, z[e], count, part, sizeof(float) * (size_t)heads->config.output_dim));
     return EC_OK;
 }

@@ -21,4 +21,8 @@ ec_status ec__embed_features(ec_heads *heads, ec_modality modality, const float 
 /* EC_ERR_DATA, naming both widths, unless the heads take the features of this cache, and it is of this modality. */
 ec_status ec__embed_check(const ec_heads *heads, ec_modality modality, const ec_cache_info *cache);
 
+/* Collective. rows: count rows of bytes each, of which rank r filled those from part * r on, part at most, part being
+ * count / size rounded up; afterwards every rank has all. */
+ec_status ec__share_rows(ec_comm *comm, void *rows, int64_t count, int64_t part, size_t bytes);
+
 #endif

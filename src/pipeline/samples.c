@@ -57,12 +57,18 @@ static int32_t find_class(const ec_samples *s, const char *name) {
     return -1;
 }
 
+ec_media_item ec__media_item_of(const ec_manifest_entry *entry, int64_t index) {
+    return (ec_media_item){.path = entry->path,
+                           .start_s = entry->start_s,
+                           .end_s = isinf(entry->end_s) ? 0 : entry->end_s,
+                           .index = index};
+}
+
 static ec_status add_sample(ec_samples *s, const ec_manifest_entry *entry, int64_t index, int32_t label) {
     static const uint8_t splits[] = {[EC_MANIFEST_SPLIT_NONE] = EC_SPLIT_TRAIN, [EC_MANIFEST_SPLIT_TRAIN] = EC_SPLIT_TRAIN,
                                      [EC_MANIFEST_SPLIT_VALID] = EC_SPLIT_VALID, [EC_MANIFEST_SPLIT_TEST] = EC_SPLIT_TEST};
     bool open_end = isinf(entry->end_s);
-    s->item[s->count] = (ec_media_item){
-        .path = entry->path, .start_s = entry->start_s, .end_s = open_end ? 0 : entry->end_s, .index = index};
+    s->item[s->count] = ec__media_item_of(entry, index);
     if (entry->start_s == 0 && open_end)
         EC_RETURN_IF(ec__format(&s->id[s->count], "%s", entry->path));
     else if (open_end)

@@ -26,4 +26,7 @@ typedef struct ec_samples {
 ec_status ec__samples_read(const ec_config *config, ec_modality modality, ec_samples *out);
 void ec__samples_release(ec_samples *samples);
 
+/* Entry number index of a manifest as an item to read. Borrows its path. */
+ec_media_item ec__media_item_of(const ec_manifest_entry *entry, int64_t index);
+
 #endif

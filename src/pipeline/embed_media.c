@@ -1,0 +1,61 @@
+#include "pipeline/embed_media.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "pipeline/embed.h"
+
+static ec_status check_width(const ec_heads *heads, ec_modality modality, const ec_featurizer *featurizer) {
+    const ec_cache_identity *identity = ec__featurizer_identity(featurizer);
+    int32_t width = ec__heads_input_dim(&heads->config, modality);
+    if (identity->width != width)
+        return EC_ERROR(EC_ERR_DATA, "encoder %s makes features of width %lld; the %s heads of the model take %d",
+                        identity->encoder, (long long)identity->width, identity->modality, width);
+    return EC_OK;
+}
+
+/* Items first .. last-1 into their rows of z. */
+static ec_status embed_part(ec_heads *heads, ec_embedding which, ec_modality modality, ec_featurizer *featurizer,
+                            const ec_media_item *items, int64_t first, int64_t last, const ec_progress *progress, float *z,
+                            uint8_t *good) {
+    ec_status status = EC_OK;
+    const ec_cache_identity *identity = ec__featurizer_identity(featurizer);
+    int32_t batch = ec__featurizer_batch(featurizer), index = ec__heads_embedding(&heads->config, which);
+    int64_t width = heads->config.output_dim, per_item = identity->views * identity->width;
+    float *features = malloc(sizeof *features * (size_t)batch * (size_t)per_item);
+    ec_media_failure *failures = calloc((size_t)batch, sizeof *failures);
+    if (!features || !failures) EC_FAIL(EC_ERR_MEMORY, "no memory for a batch of %d", batch);
+    for (int64_t at = first; at < last; at += batch) {
+        int32_t n = (int32_t)(last - at < batch ? last - at : batch);
+        float *into[EC_EMBEDDINGS] = {0};
+        into[index] = z + at * width;
+        EC_TRY(ec__featurize(featurizer, items + at, n, features, failures));
+        EC_TRY(ec__embed_features(heads, modality, features, n, identity->views, into));
+        for (int32_t i = 0; i < n; i++) {
+            good[at + i] = failures[i].text[0] == '\0';
+            if (good[at + i]) continue;
+            EC_WARN("left out: %s", failures[i].text);
+            memset(z + (at + i) * width, 0, sizeof *z * (size_t)width);
+        }
+        ec__progress(progress, "files", at + n - first, last - first);
+    }
+done:
+    free(failures);
+    free(features);
+    return status;
+}
+
+ec_status ec__embed_media(ec_heads *heads, ec_embedding which, ec_comm *comm, ec_modality modality,
+                          ec_featurizer *featurizer, const ec_media_item *items, int64_t count,
+                          const ec_progress *progress, float *z, uint8_t *good) {
+    int64_t part = (count + comm->size - 1) / comm->size;
+    int64_t first = part * comm->rank < count ? part * comm->rank : count;
+    int64_t last = first + part < count ? first + part : count;
+    ec_status mine = check_width(heads, modality, featurizer);
+    if (mine == EC_OK) mine = embed_part(heads, which, modality, featurizer, items, first, last, progress, z, good);
+    EC_RETURN_IF(ec__comm_agree(comm, mine));
+    if (comm->size == 1) return EC_OK;
+    EC_RETURN_IF(ec__share_rows(comm, z, count, part, sizeof *z * (size_t)heads->config.output_dim));
+    return ec__share_rows(comm, good, count, part, sizeof *good);
+}
