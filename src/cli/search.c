@@ -1,4 +1,5 @@
 /* emoclim search: the items of an index that are nearest to a picture or a piece of music. */
+#define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
 #include <string.h>
 
