@@ -19,6 +19,8 @@ extern const cli_command cli_embed;
 extern const cli_command cli_search;
 extern const cli_command cli_eval;
 extern const cli_command cli_eval_retrieval;
+extern const cli_command cli_export;
+extern const cli_command cli_import;
 extern const cli_command cli_train;
 extern const cli_command cli_demo;
 extern const cli_command cli_doctor;

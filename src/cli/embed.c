@@ -77,6 +77,7 @@ static ec_status open_cache(job *j) {
     EC_RETURN_IF(ec__cache_open(j->o->cache, NULL, &j->cache));
     const ec_cache_info *info = ec__cache_info(j->cache);
     j->modality = strcmp(info->identity.modality, "image") == 0 ? EC_IMAGE : EC_MUSIC;
+    EC_RETURN_IF(ec__trained_check_features(&j->trained, j->modality, j->o->cache, &info->identity));
     EC_RETURN_IF(make_arrays(j, info->rows));
     for (int64_t r = 0; r < info->rows; r++) {
         if (j->o->split > 0 && info->split[r] != j->o->split - 1) continue;
@@ -127,7 +128,9 @@ static ec_status open_job(job *j) {
     if (o->cache) return open_cache(j);
     j->modality = o->modality == 1 ? EC_IMAGE : EC_MUSIC;
     EC_RETURN_IF(o->manifest ? open_manifest(j) : open_files(j));
-    return ec__featurizer_open(j->session.be, j->trained.config, j->modality, &j->featurizer);
+    EC_RETURN_IF(ec__featurizer_open(j->session.be, j->trained.config, j->modality, &j->featurizer));
+    return ec__trained_check_features(&j->trained, j->modality, "the encoder as it is now",
+                                      ec__featurizer_identity(j->featurizer));
 }
 
 static ec_status compute(job *j) {

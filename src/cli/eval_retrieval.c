@@ -142,6 +142,9 @@ static ec_status open_all(evaluation *e) {
     if (!path[EC_IMAGE]) path[EC_IMAGE] = e->trained.config->dataset.image_cache;
     if (!path[EC_MUSIC]) path[EC_MUSIC] = e->trained.config->dataset.audio_cache;
     for (int m = 0; m < EC_MODALITIES; m++) EC_RETURN_IF(side_open(path[m], split_of[e->o->split], &e->side[m]));
+    for (int m = 0; m < EC_MODALITIES; m++)
+        EC_RETURN_IF(ec__trained_check_features(&e->trained, (ec_modality)m, path[m],
+                                                &ec__cache_info(e->side[m].cache)->identity));
     EC_RETURN_IF(check_classes(&e->side[EC_IMAGE], &e->side[EC_MUSIC]));
     const ec_cache_info *info = ec__cache_info(e->side[EC_IMAGE].cache);
     e->class_name = malloc(sizeof *e->class_name * (size_t)info->class_count);

@@ -15,6 +15,8 @@ static const cli_command *const commands[] = {
     &cli_eval,
     &cli_embed,
     &cli_search,
+    &cli_export,
+    &cli_import,
     &cli_bench,
     &cli_version,
     NULL,

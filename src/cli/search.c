@@ -53,6 +53,7 @@ static ec_status embed_query(search *s) {
     ec_modality modality = s->o->image ? EC_IMAGE : EC_MUSIC;
     const ec_media_item item = {.path = s->o->image ? s->o->image : s->o->music};
     EC_TRY(ec__featurizer_open(s->session.be, s->trained.config, modality, &featurizer));
+    EC_TRY(ec__trained_check_features(&s->trained, modality, "the encoder as it is now", ec__featurizer_identity(featurizer)));
     int64_t start = ec__now_ns();
     EC_TRY(ec__embed_media(s->trained.heads, EC_CROSS, s->session.comm, modality, featurizer, &item, 1, NULL, s->query, &good));
     s->encode_ms = ec__seconds_since(start) * 1e3;

@@ -12,6 +12,8 @@ const char *const ec__checkpoint_section[EC_CHECKPOINT_SECTIONS] = {
     "params", "buffers", "optimizer/exp_avg", "optimizer/exp_avg_sq",
 };
 
+const char *const ec__checkpoint_origin[EC_CHECKPOINT_ORIGINS] = {"image_features", "music_features"};
+
 size_t ec__checkpoint_array_bytes(const ec_checkpoint_array *array) {
     size_t bytes = ec__h5_type_bytes(array->type);
     for (int32_t i = 0; i < array->rank; i++) bytes *= (size_t)array->dim[i];
@@ -65,6 +67,11 @@ ec_status ec__checkpoint_index_checksum(const ec_checkpoint_meta *meta, const ch
     ec__checksum_number(sum, meta->shards);
     ec__checksum_bytes(sum, &meta->best_metric, sizeof meta->best_metric);
     ec__checksum_text(sum, meta->config);
+    for (int i = 0; i < EC_CHECKPOINT_ORIGINS; i++) {
+        if (!meta->features[i]) continue;
+        ec__checksum_number(sum, i);
+        ec__checksum_text(sum, meta->features[i]);
+    }
     ec__checksum_number(sum, count);
     for (int32_t k = 0; k < count; k++) {
         ec__checksum_text(sum, sorted[k]->name);
@@ -166,6 +173,8 @@ ec_status ec__checkpoint_digest(const ec_checkpoint *checkpoint, char hex[EC_SHA
     return ec__checkpoint_digest_arrays(checkpoint->array, checkpoint->count, checkpoint->meta.step, hex);
 }
 
+static json_t *text_json(const char *text) { return text ? json_string(text) : NULL; }
+
 static json_t *array_json(const ec_checkpoint_array *array) {
     json_t *shape = json_array();
     for (int32_t i = 0; i < array->rank; i++) json_array_append_new(shape, json_integer(array->dim[i]));
@@ -179,13 +188,14 @@ ec_status ec__checkpoint_json(const ec_checkpoint *checkpoint, json_t **out) {
     json_t *root = NULL, *arrays = json_array();
     EC_TRY(ec__checkpoint_digest(checkpoint, hex));
     for (int32_t k = 0; k < checkpoint->count; k++) json_array_append_new(arrays, array_json(&checkpoint->array[k]));
-    root = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:i, s:o*, s:s, s:s, s:O}", "path", checkpoint->path,
+    root = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:i, s:o*, s:s, s:s, s:o*, s:o*, s:O}", "path", checkpoint->path,
                      "program", checkpoint->program, "format_version", EC_CHECKPOINT_VERSION, "step",
                      (json_int_t)meta->step, "epoch", (json_int_t)meta->epoch, "sampler_position",
                      (json_int_t)meta->sampler_position, "seed", (json_int_t)meta->seed, "ranks", (int)meta->ranks,
                      "shards", (int)meta->shards, "best_metric",
                      isfinite(meta->best_metric) ? json_real(meta->best_metric) : NULL, "config", meta->config,
-                     "digest", hex, "arrays", arrays);
+                     "digest", hex, ec__checkpoint_origin[0], text_json(meta->features[0]), ec__checkpoint_origin[1],
+                     text_json(meta->features[1]), "arrays", arrays);
     if (!root || !arrays) EC_FAIL(EC_ERR_MEMORY, "no memory for the description of %s", checkpoint->path);
     *out = json_incref(root);
 done:

@@ -5,8 +5,9 @@
  *     /optimizer/exp_avg/NAME, /optimizer/exp_avg_sq/NAME
  *     /config                     (1) text: the resolved configuration
  *     /checksum/name (A) text, /checksum/xxh3 (A) uint64: XXH3-64 of every array, in the order of the names' bytes
- * and attributes of the root: format, format_version, program, the fields of ec_checkpoint_meta, and index_checksum:
- * XXH3-64 of everything besides the arrays' elements, as 16 hex digits. Equal contents are equal bytes.
+ * and attributes of the root: format, format_version, program, the fields of ec_checkpoint_meta (image_features and
+ * music_features where known), and index_checksum: XXH3-64 of everything besides the arrays' elements, as 16 hex digits.
+ * Equal contents are equal bytes.
  *
  * A file appears under its name when it is complete and flushed to disk. Nothing here is collective: rank 0 saves,
  * every rank may load. */
@@ -22,7 +23,7 @@
 
 #define EC_CHECKPOINT_FORMAT "emoclim checkpoint"
 
-enum { EC_CHECKPOINT_VERSION = 1, EC_CHECKPOINT_ARRAYS = 1 << 20 };
+enum { EC_CHECKPOINT_VERSION = 1, EC_CHECKPOINT_ARRAYS = 1 << 20, EC_CHECKPOINT_ORIGINS = 2 };
 
 /* One array. name is its path in the file: a section, '/', and a name without '/'. The sections are "params",
  * "buffers", "optimizer/exp_avg" and "optimizer/exp_avg_sq". */
@@ -43,6 +44,7 @@ typedef struct ec_checkpoint_meta {
     int32_t ranks, shards;    /* of the run that saved; ranks is for information only */
     double best_metric;       /* the best validation metric so far; NaN: none yet */
     const char *config;       /* resolved configuration, YAML */
+    const char *features[EC_CHECKPOINT_ORIGINS]; /* of images and music: cache/feature_origin.h; NULL: not known */
 } ec_checkpoint_meta;
 
 typedef struct ec_checkpoint {
@@ -51,7 +53,7 @@ typedef struct ec_checkpoint {
     ec_checkpoint_meta meta;
     ec_checkpoint_array *array; /* ascending by name */
     int32_t count;
-    char *config;
+    char *config, *features[EC_CHECKPOINT_ORIGINS]; /* what meta points to */
     char **names;
 } ec_checkpoint;
 

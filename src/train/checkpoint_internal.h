@@ -8,6 +8,7 @@
 enum { EC_CHECKPOINT_SECTIONS = 4 };
 
 extern const char *const ec__checkpoint_section[EC_CHECKPOINT_SECTIONS];
+extern const char *const ec__checkpoint_origin[EC_CHECKPOINT_ORIGINS]; /* attributes */
 
 /* Pointers to the arrays in ascending order of their names; owned by the caller. EC_ERR_BUG for a name that is doubled
  * or in no section. */

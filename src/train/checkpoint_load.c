@@ -35,6 +35,17 @@ static ec_status get_count(ec_h5 *file, const char *name, int32_t *out) {
     return EC_OK;
 }
 
+static ec_status read_origins(ec_h5 *file, ec_checkpoint *c) {
+    for (int i = 0; i < EC_CHECKPOINT_ORIGINS; i++) {
+        bool known = false;
+        EC_RETURN_IF(ec__h5_has_attribute(file, ec__checkpoint_origin[i], &known));
+        if (!known) continue;
+        EC_RETURN_IF(ec__h5_get_text(file, ec__checkpoint_origin[i], &c->features[i]));
+        c->meta.features[i] = c->features[i];
+    }
+    return EC_OK;
+}
+
 static ec_status read_meta(ec_h5 *file, ec_checkpoint *c) {
     ec_status status = EC_OK;
     ec_h5_strings config = {0};
@@ -54,6 +65,7 @@ static ec_status read_meta(ec_h5 *file, ec_checkpoint *c) {
     EC_TRY(ec__h5_read_strings(file, "config", &config));
     EC_TRY(ec__format(&c->config, "%s", ec__h5_string(&config, 0)));
     c->meta.config = c->config;
+    EC_TRY(read_origins(file, c));
 done:
     ec__h5_strings_release(&config);
     return status;
@@ -190,6 +202,7 @@ void ec__checkpoint_free(ec_checkpoint *c) {
     free(c->array);
     free(c->names);
     free(c->config);
+    for (int i = 0; i < EC_CHECKPOINT_ORIGINS; i++) free(c->features[i]);
     free(c->program);
     free(c->path);
     free(c);

@@ -17,7 +17,8 @@ ec_status ec__checkpoint_writer_new(const char *folder, int32_t keep_last, const
 
 /* Waits until the save before this one has ended, calls fill for every array, and returns; the thread writes
  * step-<meta->step>.h5, makes it best.h5 where `best`, and prunes. Returns the error of the save before, once; nothing
- * is saved then. meta is copied. One thread at a time. */
+ * is saved then. meta is copied, but for meta->features, which are borrowed until the writer is freed. One thread at a
+ * time. */
 ec_status ec__checkpoint_writer_save(ec_checkpoint_writer *writer, const ec_checkpoint_meta *meta, bool best,
                                      ec_checkpoint_fill fill, void *arg);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/feature_origin.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "train/checkpoint_writer.h"
@@ -27,6 +28,7 @@ struct ec_snapshots {
     int32_t count;
     float *flat[2];               /* (params.total) host copies of exp_avg and exp_avg_sq */
     char *config_text;
+    char *features[EC_MODALITIES]; /* where they come from */
     ec_checkpoint_writer *writer; /* rank 0 */
     char *path;                   /* of the last save */
     char from[PATH_BYTES];        /* what was resumed from */
@@ -69,6 +71,8 @@ static ec_status open_all(ec_run *run, ec_snapshots *s) {
         if (!s->flat[i]) return EC_ERROR(EC_ERR_MEMORY, "no memory for a copy of the optimizer's state");
     }
     EC_RETURN_IF(ec__config_print(run->config, &s->config_text));
+    for (int m = 0; m < EC_MODALITIES; m++)
+        EC_RETURN_IF(ec__feature_origin(&ec__cache_info(run->cache[m])->identity, &s->features[m]));
     if (run->comm->rank != 0) return EC_OK;
     return ec__checkpoint_writer_new(run->config->checkpoint.folder, (int32_t)run->config->checkpoint.keep_last, s->array,
                                      s->count, &s->writer);
@@ -92,6 +96,7 @@ ec_status ec__snapshots_close(ec_snapshots *s) {
     free(s->place);
     free(s->flat[0]);
     free(s->flat[1]);
+    for (int m = 0; m < EC_MODALITIES; m++) free(s->features[m]);
     free(s->config_text);
     free(s->path);
     free(s);
@@ -128,6 +133,7 @@ static ec_status write_snapshot(ec_snapshots *s, ec_run *run, int64_t step, bool
         .shards = (int32_t)run->config->distributed.shards,
         .best_metric = run->best,
         .config = s->config_text,
+        .features = {s->features[EC_IMAGE], s->features[EC_MUSIC]},
     };
     for (int i = 0; i < 2; i++)
         EC_RETURN_IF(be->memory->download(be, be->main_stream(be), s->flat[i], *moments(run, i ? EXP_AVG_SQ : EXP_AVG), bytes));
@@ -159,11 +165,22 @@ static ec_status restore_array(ec_snapshots *s, int32_t k, const ec_checkpoint_a
     return EC_OK;
 }
 
+static ec_status check_features(const ec_run *run, const ec_checkpoint *checkpoint) {
+    for (int m = 0; m < EC_MODALITIES; m++) {
+        const ec_cache_info *info = ec__cache_info(run->cache[m]);
+        if (!checkpoint->meta.features[m]) continue;
+        EC_RETURN_IF(ec__feature_origin_check(checkpoint->path, checkpoint->meta.features[m], info->path, &info->identity,
+                                              false));
+    }
+    return EC_OK;
+}
+
 static ec_status restore(ec_snapshots *s, ec_run *run, const ec_checkpoint *checkpoint) {
     ec_backend *be = run->be;
     size_t bytes = sizeof(float) * (size_t)run->heads->params.total;
     EC_RETURN_IF(ec__checkpoint_check_config(checkpoint, run->config));
     EC_RETURN_IF(ec__checkpoint_expect(checkpoint, s->array, s->count));
+    EC_RETURN_IF(check_features(run, checkpoint));
     for (int32_t k = 0; k < s->count; k++)
         EC_RETURN_IF(restore_array(s, k, ec__checkpoint_find(checkpoint, s->array[k].name)));
     for (int i = 0; i < 2; i++)

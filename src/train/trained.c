@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/feature_origin.h"
 #include "core/file.h"
 #include "train/checkpoint.h"
 #include "train/run.h"
@@ -32,6 +33,9 @@ static ec_status load(ec_backend *be, const ec_checkpoint *checkpoint, ec_traine
     EC_TRY(ec__heads_new(be, &heads, 0, &t->heads));
     EC_TRY(ec__heads_from_checkpoint(t->heads, checkpoint));
     EC_TRY(ec__checkpoint_digest(checkpoint, t->digest));
+    EC_TRY(ec__format(&t->path, "%s", checkpoint->path));
+    for (int m = 0; m < EC_MODALITIES; m++)
+        if (checkpoint->meta.features[m]) EC_TRY(ec__format(&t->features[m], "%s", checkpoint->meta.features[m]));
     t->step = checkpoint->meta.step;
 done:
     free(folder);
@@ -55,5 +59,13 @@ done:
 void ec__trained_release(ec_trained *trained) {
     ec__heads_free(trained->heads);
     ec__config_free(trained->config);
+    free(trained->path);
+    for (int m = 0; m < EC_MODALITIES; m++) free(trained->features[m]);
     memset(trained, 0, sizeof *trained);
+}
+
+ec_status ec__trained_check_features(const ec_trained *trained, ec_modality modality, const char *what,
+                                     const ec_cache_identity *identity) {
+    if (!trained->features[modality]) return EC_OK;
+    return ec__feature_origin_check(trained->path, trained->features[modality], what, identity, true);
 }
