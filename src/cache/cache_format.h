@@ -11,8 +11,9 @@
  *     /checksum     (blocks)     uint64: XXH3-64 of every block_rows rows of /features
  *     /skipped/id, /skipped/reason  (M)  text: samples of the manifest that are left out
  *
- * and attributes of the root: format, format_version, created_by, the fields of ec_cache_identity, block_rows, and
- * index_checksum: XXH3-64 of everything besides /features, as 16 hex digits.
+ * and attributes of the root: format, format_version, created_by, the fields of ec_cache_identity (but for views and
+ * width, which are the shape of /features), block_rows, and index_checksum: XXH3-64 of everything besides /features, as
+ * 16 hex digits.
  * /features is contiguous and begins at a multiple of EC_H5_ALIGN. Rows are in manifest order. */
 #ifndef EC_CACHE_CACHE_FORMAT_H
 #define EC_CACHE_CACHE_FORMAT_H

@@ -45,7 +45,7 @@ const ec__key ec__schema[] = {
          "leave out files that cannot be decoded (each is named in the log and listed in the cache) instead of "
          "stopping"),
 
-    INT(image_augment.views, "1", 1, 64, DYNAMICS, "stored views of a picture; training draws one of them"),
+    INT(image_augment.views, "1", 1, 64, DYNAMICS, "stored views of a picture, all alike as its encoder is not trained here; training draws one of them"),
 
     CHOICE(audio_augment.crop, "center", NAMES("first", "center", "random", "all"), DYNAMICS,
            "which clip of a longer recording; `all`: whole clips from the beginning, as many as views, spread evenly"),
@@ -155,7 +155,7 @@ const size_t ec__schema_count = sizeof ec__schema / sizeof ec__schema[0];
 
 const ec__section ec__sections[] = {
     {"dataset", "What is trained on."},
-    {"image_augment", "How pictures are varied when a cache is built."},
+    {"image_augment", "How pictures are stored when a cache is built."},
     {"audio_augment", "How clips are cut from recordings when a cache is built."},
     {"image_backbone", "The frozen picture encoder."},
     {"audio_backbone", "The frozen music encoder."},
@@ -171,7 +171,7 @@ const ec__key_rename ec__renames[] = {
     {"dataset.image_dataset_dir", "dataset.image_manifest"},
     {"dataset.audio_dataset_dir", "dataset.audio_manifest"},
     {"dataset.train_n_batches", "training.steps_per_epoch"},
-    {"dataset.val_n_batches", "not needed: validation sees every row once"},
+    {"dataset.val_n_batches", "training.validation_batches"},
     {"dataset.sample_rate", "audio_backbone.sample_rate"},
     {"dataset.random_seed", "training.seed"},
     {"audio_backbone.model_name", "audio_backbone.name"},
