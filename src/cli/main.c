@@ -32,7 +32,9 @@ static const cli_command program = {
 
 int main(int argc, char **argv) {
     static char version[] = "version";
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error with a message, not a silent end */
+    /* A closed pipe and a file larger than allowed are write errors with a message, not silent ends. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     cli_output_open();
     if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) argv[1] = version;
     ec_status status = cli_dispatch(&program, "emoclim", argc - 1, argv + 1);

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "report/metrics.h"
 #include "train/trainer.h"
 
@@ -25,16 +26,32 @@ typedef struct listener {
     bool quiet;
     int64_t total_steps;
     json_t *last; /* validation figures for --json */
+    const ec_config *config;
+    char checkpoint[512]; /* the last one */
 } listener;
 
 static void say(const listener *l, const char *text) {
     if (!l->quiet) cli_line(text);
 }
 
+/* The resolved configuration in the run's folder: of a run that began, not of one that was refused. */
+static ec_status save_config(const ec_config *config) {
+    ec_status status = EC_OK;
+    char *text = NULL, *path = NULL;
+    EC_TRY(ec__config_print(config, &text));
+    EC_TRY(ec__path_join(config->logging.folder, "config.yaml", &path));
+    EC_TRY(ec__file_write(path, text, strlen(text)));
+done:
+    free(text);
+    free(path);
+    return status;
+}
+
 static void started(void *arg, const ec_train_start *s) {
     listener *l = arg;
     char text[512];
     l->total_steps = s->total_steps;
+    if (save_config(l->config) != EC_OK) EC_WARN("the run goes on without config.yaml: %s", ec_error_last()->text);
     ec__metrics_start(l->metrics, s);
     snprintf(text, sizeof text, "%lld images and %lld tracks of %d classes; %lld parameters; %.1f MB a rank",
              (long long)s->images, (long long)s->tracks, s->classes, (long long)s->parameters, (double)s->bytes * 1e-6);
@@ -73,22 +90,17 @@ static void validated(void *arg, const ec_validation_record *r) {
 static void saved(void *arg, int64_t step, const char *path) {
     listener *l = arg;
     ec__metrics_checkpoint(l->metrics, step, path);
+    snprintf(l->checkpoint, sizeof l->checkpoint, "%s", path);
 }
 
-/* The run's folder with the resolved configuration in it, and the metrics file. */
-static ec_status open_folder(const ec_config *config, listener *l) {
+/* The run's folder, and the metrics file in it. */
+static ec_status open_folder(listener *l) {
     ec_status status = EC_OK;
-    char *text = NULL, *path = NULL;
-    EC_TRY(ec__make_folders(config->logging.folder));
-    EC_TRY(ec__config_print(config, &text));
-    EC_TRY(ec__path_join(config->logging.folder, "config.yaml", &path));
-    EC_TRY(ec__file_write(path, text, strlen(text)));
-    free(path);
-    path = NULL;
-    EC_TRY(ec__path_join(config->logging.folder, "metrics.jsonl", &path));
+    char *path = NULL;
+    EC_TRY(ec__make_folders(l->config->logging.folder));
+    EC_TRY(ec__path_join(l->config->logging.folder, "metrics.jsonl", &path));
     EC_TRY(ec__metrics_open(path, &l->metrics));
 done:
-    free(text);
     free(path);
     return status;
 }
@@ -98,6 +110,12 @@ static ec_status print_result(const cli_context *cli, const ec_config *config, c
         return cli_print_json(json_pack("{s:s, s:s, s:O?}", "folder", config->logging.folder, "checkpoints",
                                         config->checkpoint.folder, "validation", l->last));
     return cli_print("checkpoints: %s\n", config->checkpoint.folder);
+}
+
+static void tell_stop(const listener *l) {
+    char text[640];
+    snprintf(text, sizeof text, "stopped by a signal; %s is written; --resume auto goes on from there", l->checkpoint);
+    say(l, text);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {
@@ -110,7 +128,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     cli_set_log_level(config->logging.level, false);
     const cli_session_options how = cli_session_of(config);
     EC_TRY(cli_session_open(&how, &session));
-    if (session.comm->rank == 0) mine = open_folder(config, &l);
+    l.config = config;
+    if (session.comm->rank == 0) mine = open_folder(&l);
     EC_TRY(ec__comm_agree(session.comm, mine));
     const ec_train_observer observer = {
         .arg = &l, .started = started, .stepped = stepped, .validated = validated, .saved = saved};
@@ -118,6 +137,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     EC_TRY(ec__train_run(config, session.be, session.comm, &train, &observer));
     if (session.comm->rank == 0) EC_TRY(print_result(cli, config, &l));
 done:
+    if (status == EC_STOPPED && session.comm->rank == 0) tell_stop(&l);
     mine = ec__metrics_close(l.metrics);
     if (status == EC_OK) status = mine;
     json_decref(l.last);

@@ -73,12 +73,13 @@ static void remove_leftovers(const char *folder) {
     if (stream) closedir(stream);
 }
 
-ec_status ec__checkpoint_prune(const char *folder, int32_t keep_last) {
+ec_status ec__checkpoint_prune(const char *folder, int32_t keep_last, int64_t newest) {
     ec_status status = EC_OK;
     int64_t *steps = NULL;
     int32_t count = 0;
     char *path = NULL;
     EC_TRY(ec__checkpoint_list(folder, &steps, &count));
+    while (count > 0 && steps[count - 1] > newest) count--;
     for (int32_t k = 0; k < count - keep_last; k++) {
         free(path);
         path = NULL;

@@ -11,8 +11,9 @@ ec_status ec__checkpoint_best_path(const char *folder, char **out);
 /* Steps of which the folder has a checkpoint, ascending; owned by the caller. A folder that does not exist has none. */
 ec_status ec__checkpoint_list(const char *folder, int64_t **steps, int32_t *count);
 
-/* Removes all but the keep_last (>= 1) newest, and what a killed save left behind. Never best.h5. */
-ec_status ec__checkpoint_prune(const char *folder, int32_t keep_last);
+/* Of the checkpoints up to `newest`, the step just saved, removes all but the keep_last (>= 1) last; and what a killed save
+ * left behind. Never best.h5, nor a later step: that one is broken, or the run would have gone on from it. */
+ec_status ec__checkpoint_prune(const char *folder, int32_t keep_last, int64_t newest);
 
 /* Makes best.h5 the checkpoint of that step, atomically: by a hard link, or by a copy where the file system has none.
  * */

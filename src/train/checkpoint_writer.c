@@ -38,7 +38,7 @@ static ec_status save(const ec_checkpoint_writer *writer) {
     EC_TRY(ec__checkpoint_step_path(writer->folder, writer->meta.step, &path));
     EC_TRY(ec__checkpoint_save(path, &writer->meta, writer->array, writer->count));
     if (writer->best) EC_TRY(ec__checkpoint_mark_best(writer->folder, writer->meta.step));
-    EC_TRY(ec__checkpoint_prune(writer->folder, writer->keep_last));
+    EC_TRY(ec__checkpoint_prune(writer->folder, writer->keep_last, writer->meta.step));
 done:
     free(path);
     return status;

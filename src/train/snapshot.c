@@ -191,12 +191,30 @@ static ec_status restore(ec_snapshots *s, ec_run *run, const ec_checkpoint *chec
     return EC_OK;
 }
 
+/* A run that begins after `step` steps must not mix its checkpoints with later ones of another run: the oldest would be
+ * removed first, and --resume auto would choose the newest. */
+static ec_status check_folder(const char *folder, int64_t step) {
+    ec_status status = EC_OK;
+    int64_t *steps = NULL;
+    int32_t count = 0;
+    EC_TRY(ec__checkpoint_list(folder, &steps, &count));
+    if (count > 0 && steps[count - 1] > step)
+        EC_FAIL(EC_ERR_USAGE,
+                "%s holds checkpoints of an earlier run, up to step %lld; go on from there with --resume auto, or give "
+                "another logging.folder",
+                folder, (long long)steps[count - 1]);
+done:
+    free(steps);
+    return status;
+}
+
 /* On rank 0: the checkpoint to go on from, or NULL. */
 static ec_status choose(ec_run *run, const char *resume, ec_checkpoint **out) {
+    const char *folder = run->config->checkpoint.folder;
     *out = NULL;
-    if (!resume) return EC_OK;
-    if (strcmp(resume, "auto") == 0) return ec__checkpoint_latest(run->config->checkpoint.folder, out);
-    return ec__checkpoint_load(resume, out);
+    if (resume && strcmp(resume, "auto") == 0) return ec__checkpoint_latest(folder, out);
+    if (resume) EC_RETURN_IF(ec__checkpoint_load(resume, out));
+    return check_folder(folder, *out ? (*out)->meta.step : 0);
 }
 
 ec_status ec__snapshots_resume(ec_snapshots *s, ec_run *run, const char *resume, const char **from) {

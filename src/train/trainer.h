@@ -54,7 +54,9 @@ typedef struct ec_train_observer {
 } ec_train_observer;
 
 typedef struct ec_train_options {
-    const char *resume; /* NULL: from the start; "auto": from the newest checkpoint that verifies, if any; else a file */
+    /* NULL: from the start; "auto": from the newest checkpoint that verifies, if any; else a file. EC_ERR_USAGE where the
+     * first or the last would begin before the newest checkpoint of the run's folder. */
+    const char *resume;
 } ec_train_options;
 
 /* Collective. Observer functions are called on rank 0 only, from the calling thread; any may be NULL.

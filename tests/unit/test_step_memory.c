@@ -1,14 +1,17 @@
-/* A training step allocates nothing, from the second on. malloc and its kin are replaced by versions that count and pass on
+/* A training step allocates nothing, neither alone nor in a run with its loader thread, from the second on. malloc and its kin are replaced by versions that count and pass on
  * to the C library's. Code of this program must not call them at all; oneDNN makes a list of arguments for each call, which
  * is small and gone when the call returns: of libraries nothing large and nothing that outlives the step is let pass. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/cache_format.h"
+#include "cache_files.h"
 #include "support.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 enum { SMALL_BYTES = 1024 };
 
@@ -132,7 +135,65 @@ static void test_no_allocation(void **state) {
     }
 }
 
+enum { CACHE_ROWS = 64, WIDTH = 24, RUN_STEPS = 40 };
+
+/* Checks the steps between the record of step 2 and that of the last. */
+static void watch(void *arg, const ec_train_record *record) {
+    long *before = arg;
+    if (record->step == 2) {
+        atomic_store(&own, 0);
+        atomic_store(&large, 0);
+        *before = atomic_load(&alive);
+    } else if (COUNTS && record->step == RUN_STEPS) {
+        assert_int_equal(atomic_load(&own), 0);
+        assert_int_equal(atomic_load(&large), 0);
+        assert_int_equal(atomic_load(&alive), *before);
+        *before = -1;
+    }
+}
+
+static void write_cache(const char *folder, const char *name, const char *modality) {
+    char path[512];
+    float x[CACHE_ROWS * WIDTH];
+    int32_t label[CACHE_ROWS];
+    const uint8_t split[CACHE_ROWS] = {0};
+    const test_cache cache = {.modality = modality, .rows = CACHE_ROWS, .width = WIDTH, .classes = 4, .features = x,
+                              .label = label, .split = split};
+    test_fill(x, CACHE_ROWS * WIDTH, 1);
+    for (int i = 0; i < CACHE_ROWS; i++) label[i] = i % 4;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    test_write_cache(path, &cache);
+}
+
+static void test_no_allocation_in_a_run(void **state) {
+    (void)state;
+    static const char *const sampling[] = {"class_balanced", "shuffled"};
+    write_cache(test_folder(), "images.h5", "image");
+    write_cache(test_folder(), "music.h5", "music");
+    for (int s = 0; s < 2; s++) {
+        ec_backend *be = NULL;
+        ec_comm *comm = NULL;
+        ec_config *config = NULL;
+        long before = 0;
+        char text[512];
+        const ec_train_observer observer = {.arg = &before, .stepped = watch};
+        snprintf(text, sizeof text,
+                 "dataset: {image_cache: images.h5, audio_cache: music.h5}\nfull_model: {hidden_dim: 16, output_dim: 8}\n"
+                 "training: {batch_size: 16, max_steps: %d, steps_per_epoch: 1000, validate_every: 0, sampling: %s}\n"
+                 "logging: {folder: %s, every: 1}\n",
+                 RUN_STEPS, sampling[s], sampling[s]);
+        CHECK_OK(ec__backend_open("cpu", 2, &be));
+        CHECK_OK(ec__comm_open("self", &comm));
+        CHECK_OK(ec__config_parse("test", test_folder(), text, strlen(text), NULL, 0, &config));
+        CHECK_OK(ec__train_run(config, be, comm, &(ec_train_options){0}, &observer));
+        if (COUNTS) assert_int_equal(before, -1); /* it was looked at */
+        ec__config_free(config);
+        ec__comm_close(comm);
+        be->close(be);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_no_allocation_in_a_run)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
