@@ -66,14 +66,14 @@ done <"$out/emoji.txt"
 echo >&2
 rm "$out/emoji.txt"
 
-# Excerpts of 12 s every 20 s. A track belongs to one split as a whole. 24 kB/s is more than the tracks have, so no excerpt
+# Excerpts of 12 s every 20 s. A track belongs to one split as a whole. 30 kB/s is more than the tracks have, so no excerpt
 # starts behind the end.
 echo "path,label,split,start_s,end_s" >"$out/music.csv"
 while IFS=, read -r track label split; do
     [ "$track" = track ] && continue
     file=$music/$track.ogg
     [ -f "$file" ] || { echo "missing: $file" >&2; continue; }
-    seconds=$(($(stat -c %s "$file") / 24000))
+    seconds=$(($(stat -c %s "$file") / 30000))
     if [ "$seconds" -lt 14 ]; then
         echo "$file,$label,$split,," >>"$out/music.csv"
         continue
