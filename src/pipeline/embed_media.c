@@ -6,8 +6,7 @@
 #include "core/log.h"
 #include "pipeline/embed.h"
 
-static ec_status check_width(const ec_heads *heads, ec_modality modality, const ec_featurizer *featurizer) {
-    const ec_cache_identity *identity = ec__featurizer_identity(featurizer);
+ec_status ec__embed_check_encoder(const ec_heads *heads, ec_modality modality, const ec_cache_identity *identity) {
     int32_t width = ec__heads_input_dim(&heads->config, modality);
     if (identity->width != width)
         return EC_ERROR(EC_ERR_DATA, "encoder %s makes features of width %lld; the %s heads of the model take %d",
@@ -52,7 +51,7 @@ ec_status ec__embed_media(ec_heads *heads, ec_embedding which, ec_comm *comm, ec
     int64_t part = (count + comm->size - 1) / comm->size;
     int64_t first = part * comm->rank < count ? part * comm->rank : count;
     int64_t last = first + part < count ? first + part : count;
-    ec_status mine = check_width(heads, modality, featurizer);
+    ec_status mine = ec__embed_check_encoder(heads, modality, ec__featurizer_identity(featurizer));
     if (mine == EC_OK) mine = embed_part(heads, which, modality, featurizer, items, first, last, progress, z, good);
     EC_RETURN_IF(ec__comm_agree(comm, mine));
     if (comm->size == 1) return EC_OK;

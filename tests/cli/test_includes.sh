@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 declare -A floor=([core]=0 [config]=1 [compute]=2 [dist]=2 [cache]=3 [media]=3 [nn]=4 [loss]=4 [pipeline]=5
-                  [eval]=6 [train]=7 [report]=8 [cli]=9)
+                  [eval]=6 [train]=7 [report]=8 [api]=8 [cli]=9)
 wrong=0
 complain() {
     echo "$1"
