@@ -4,7 +4,7 @@
  *
  * CHECKPOINT comes from "emoclim train", INDEX from "emoclim embed --modality music". Build:
  *
- *     cc search.c $(pkg-config --cflags --libs --static emoclim) -o search
+ *     cc search.c $(pkg-config --cflags --libs emoclim) -o search
  */
 #include <emoclim/emoclim.h>
 #include <stdio.h>
