@@ -2,29 +2,72 @@
 # The whole test suite in one command: installs what is missing where it can, builds, runs, prints a summary.
 #
 #   tests/run.sh            everything that fits into a few minutes on 2 cores (what CI runs)
-#   tests/run.sh LABEL...   only the tests of these labels: unit golden dist cli sanitize fuzz slow
-set -eu
+#   tests/run.sh LABEL...   only these: unit golden dist cli fault sanitize fuzz; slow and valgrind only when named
+#
+# A part that fails does not keep the next from running; the last line sums up, and the exit status tells.
+set -u
 cd "$(dirname "$0")/.."
 labels=("$@")
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
 wanted() { # LABEL: is it asked for?
-    [ ${#labels[@]} -eq 0 ] && [ "$1" != slow ] && return 0
     local l
-    for l in "${labels[@]+"${labels[@]}"}"; do [ "$l" = "$1" ] && return 0; done
+    if [ ${#labels[@]} -eq 0 ]; then
+        [ "$1" != slow ] && [ "$1" != valgrind ]
+        return
+    fi
+    for l in "${labels[@]}"; do [ "$l" = "$1" ] && return 0; done
     return 1
 }
-pattern=$(for l in unit golden dist fault cli slow; do wanted $l && printf '^%s$|' $l; done || true)
-pattern=${pattern%|}
 
-launch/build.sh release
-if [ -n "$pattern" ]; then
-    ctest --test-dir build/release -L "$pattern" -j 2 --output-on-failure --no-tests=error
-fi
+# Adds up what a test program said of itself.
+run_ctest() { # PRESET ARGS...
+    local preset=$1 total bad
+    shift
+    ctest --test-dir "build/$preset" -j 2 --output-on-failure --no-tests=error "$@" 2>&1 | tee "$log"
+    total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$log")
+    bad=$(sed -n 's/.*, \([0-9]*\) tests failed out of [0-9]*$/\1/p' "$log")
+    if [ -z "$total" ]; then # ctest itself did not come to an end
+        failed=$((failed + 1))
+        return
+    fi
+    local out
+    out=$(grep -c '\*\*\*Skipped' "$log")
+    passed=$((passed + total - bad - out))
+    failed=$((failed + bad))
+    skipped=$((skipped + out))
+}
+
+run_part() { # COMMAND...: a part that counts as one test
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+launch/build.sh release || exit 1
+pattern=
+for label in unit golden dist cli fault slow; do
+    if wanted $label; then pattern="${pattern:+$pattern|}^$label\$"; fi
+done
+[ -z "$pattern" ] || run_ctest release -L "$pattern"
+
 if wanted sanitize; then
-    launch/build.sh asan
-    echo "The same under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden and one test on ranks"
-    ctest --test-dir build/asan -L '^unit$|^golden$' -j 2 --output-on-failure --no-tests=error
-    ctest --test-dir build/asan -R 'dist\.test_comm\.2' --output-on-failure --no-tests=error
+    echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden and one test on ranks"
+    if launch/build.sh asan; then
+        run_ctest asan -L '^unit$|^golden$'
+        run_ctest asan -R 'dist\.test_comm\.2'
+    else
+        failed=$((failed + 1))
+    fi
 fi
 if wanted fuzz; then
-    tests/fuzz/run.sh
+    echo "== Readers of foreign files, fuzzed"
+    run_part tests/fuzz/run.sh
 fi
+if wanted valgrind; then
+    echo "== Under valgrind"
+    run_part tests/valgrind.sh
+fi
+echo
+echo "tests: $passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -28,5 +28,5 @@ for fuzzer in build/fuzz/fuzz_*; do
         echo "$name: FAILED"
     fi
 done
-echo "fuzz: $passed passed, $failed failed"
+echo "fuzzers: $passed without a finding, $failed with one"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
