@@ -28,4 +28,7 @@ struct ec_cache {
 ec_status ec__cache_read_index(const char *path, ec_cache *cache, int64_t *offset);
 void ec__cache_release_index(ec_cache *cache);
 
+/* EC_ERR_DATA names the first feature of rows first .. end - 1 that is not a finite number. */
+ec_status ec__cache_check_finite(const ec_cache *cache, int64_t first, int64_t end);
+
 #endif

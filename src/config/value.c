@@ -88,7 +88,10 @@ static ec_status set_int(const ec__key *key, ec__scalar s, int64_t *field) {
     if (!is_whole(s)) return unexpected(key, s, "");
     errno = 0;
     long long value = strtoll(s.text, NULL, 10);
-    if (errno == ERANGE || (double)value < key->low || (double)value > key->high) return unexpected(key, s, "");
+    char most[48] = "";
+    /* Limits that are no news to most readers are told to the one who met them. */
+    if (value > 0 && key->high >= 1e6) snprintf(most, sizeof most, " and at most %.0f", key->high);
+    if (errno == ERANGE || (double)value < key->low || (double)value > key->high) return unexpected(key, s, most);
     *field = value;
     return EC_OK;
 }

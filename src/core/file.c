@@ -102,7 +102,7 @@ ec_status ec__file_read(const char *path, size_t limit, char **out, size_t *coun
     ec_status status = EC_OK;
     char *bytes = NULL;
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not block */
     if (fd < 0) EC_FAIL(EC_ERR_DATA, "cannot open %s: %s", path, strerror(errno));
     if (fstat(fd, &info) != 0) EC_FAIL(EC_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode)) EC_FAIL(EC_ERR_DATA, "%s is not a regular file", path);
@@ -125,6 +125,7 @@ done:
 ec_status ec__file_size(const char *path, int64_t *bytes) {
     struct stat info;
     if (stat(path, &info) != 0) return EC_ERROR(EC_ERR_DATA, "cannot find %s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode)) return EC_ERROR(EC_ERR_DATA, "%s is not a regular file", path);
     *bytes = info.st_size;
     return EC_OK;
 }

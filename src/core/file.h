@@ -29,6 +29,7 @@ ec_status ec__file_write(const char *path, const void *bytes, size_t count);
  * that is missing, larger or not a regular file is EC_ERR_DATA. */
 ec_status ec__file_read(const char *path, size_t limit, char **out, size_t *count);
 
+/* EC_ERR_DATA where there is no such file, or no regular one. */
 ec_status ec__file_size(const char *path, int64_t *bytes);
 bool ec__file_exists(const char *path);
 

@@ -245,7 +245,7 @@ ec_status ec__safetensors_open(const char *path, ec_safetensors **out) {
     ec_safetensors *file = NULL;
     struct stat info;
     EC_TRY(handle_new(path, &file));
-    file->fd = open(path, O_RDONLY | O_CLOEXEC);
+    file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not block */
     if (file->fd < 0) EC_FAIL(EC_ERR_DATA, "cannot open %s: %s", path, strerror(errno));
     if (fstat(file->fd, &info) != 0) EC_FAIL(EC_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode)) EC_FAIL(EC_ERR_DATA, "%s is not a regular file", path);

@@ -45,14 +45,45 @@ static void make_spec(build *b) {
     b->spec.identity.manifest_sha256 = b->samples.manifest->sha256;
 }
 
+/* Classes, labels and splits of a cache that was made from the same manifest: they also depend on the class list, the
+ * label map and the other modality's manifest. Rows that were left out are missing in the cache. */
+static ec_status check_labels(const build *b, const ec_cache_info *found) {
+    const ec_samples *s = &b->samples;
+    bool same = found->class_count == s->class_count && found->label;
+    int64_t row = 0;
+    for (int32_t c = 0; same && c < s->class_count; c++)
+        same = strcmp(ec__h5_string(&found->class_names, c), s->class_name[c]) == 0;
+    if (!same)
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s was made with another list of classes: it has %d, the configuration and the manifests lead "
+                        "to %d (\"emoclim cache info\" lists them)",
+                        b->path, found->class_count, s->class_count);
+    for (int64_t i = 0; i < s->count && row < found->rows; i++) {
+        if (strcmp(ec__h5_string(&found->id, row), s->id[i]) != 0) continue;
+        if (found->label[row] != s->label[i] || found->split[row] != s->split[i])
+            return EC_ERROR(EC_ERR_DATA, "%s has %s as \"%s\", split %s; expected \"%s\", split %s", b->path, s->id[i],
+                            s->class_name[found->label[row]], ec__split_name((ec_split)found->split[row]),
+                            s->class_name[s->label[i]], ec__split_name((ec_split)s->split[i]));
+        row++;
+    }
+    if (row < found->rows)
+        return EC_ERROR(EC_ERR_DATA, "%s holds %s, which is not among the samples now", b->path,
+                        ec__h5_string(&found->id, row));
+    return EC_OK;
+}
+
 /* Is there a cache already? *current tells whether it is what would be built; one of another making is an error. */
 static ec_status look_at_existing(build *b, bool rebuild, bool *current) {
     ec_status status = EC_OK;
     ec_cache *cache = NULL;
     *current = false;
     if (rebuild || !ec__file_exists(b->path)) return EC_OK;
-    EC_TRY(ec__cache_open(b->path, NULL, &cache));
-    if (ec__cache_check_compatible(cache, &b->spec.identity) != EC_OK) {
+    if (ec__cache_open(b->path, NULL, &cache) != EC_OK) {
+        ec__error_prefix("there is a file already, and it is no good cache; build with --rebuild to replace it: ");
+        EC_TRY(ec_error_last()->code);
+    }
+    if (ec__cache_check_compatible(cache, &b->spec.identity) != EC_OK ||
+        check_labels(b, ec__cache_info(cache)) != EC_OK) {
         ec__error_prefix("this cache was made in another way; build with --rebuild to replace it: ");
         EC_TRY(EC_ERR_DATA);
     }

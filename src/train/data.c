@@ -99,7 +99,12 @@ static ec_status open_sampler(ec_run *run) {
         .indices = t->indices,
         .seed = (uint64_t)t->seed,
     };
-    return ec__sampler_new(&config, pool, &run->sampler);
+    if (ec__sampler_new(&config, pool, &run->sampler) == EC_OK) return EC_OK;
+    ec_status code = ec_error_last()->code;
+    if (code == EC_ERR_CONFIG && !t->indices)
+        ec__error_prefix("training.batch_size = %lld with training.sampling: shuffled on %s and %s: ", (long long)t->batch_size,
+                         run->config->dataset.image_cache, run->config->dataset.audio_cache);
+    return code;
 }
 
 ec_status ec__run_open_data(ec_run *run) {
