@@ -9,7 +9,7 @@
 /* Times of repeated runs, in milliseconds. */
 typedef struct bench_times {
     int count;
-    double median, min;
+    double median, min, max;
 } bench_times;
 
 /* One repetition of what is measured. */
@@ -34,7 +34,7 @@ double bench_memory_peak(double marked);
 /* Threads of a rank: asked, or where that is 0 an equal share of the processors of the node. */
 int32_t bench_threads(const ec_comm *comm, int64_t asked);
 
-/* Entries "median", "min" (ms) and "repeats". NULL without memory. */
+/* Entries "median", "min", "max" (ms) and "repeats". NULL without memory. */
 json_t *bench_times_json(const bench_times *times);
 
 #endif

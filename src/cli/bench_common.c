@@ -37,7 +37,8 @@ ec_status bench_repeat(ec_comm *comm, int64_t repeats, bench_fn fn, void *arg, b
     const int count = repeats < FEWEST ? FEWEST : repeats > MOST ? MOST : (int)repeats;
     for (int i = 0; i < count; i++) EC_TRY(run_once(comm, fn, arg, all, &times[i]));
     qsort(times, (size_t)count, sizeof *times, compare);
-    *out = (bench_times){.count = count, .min = times[0], .median = (times[(count - 1) / 2] + times[count / 2]) / 2};
+    *out = (bench_times){.count = count, .min = times[0], .max = times[count - 1],
+                         .median = (times[(count - 1) / 2] + times[count / 2]) / 2};
 done:
     free(times);
     free(all);
@@ -125,5 +126,5 @@ int32_t bench_threads(const ec_comm *comm, int64_t asked) {
 }
 
 json_t *bench_times_json(const bench_times *t) {
-    return json_pack("{s:f, s:f, s:i}", "median", t->median, "min", t->min, "repeats", t->count);
+    return json_pack("{s:f, s:f, s:f, s:i}", "median", t->median, "min", t->min, "max", t->max, "repeats", t->count);
 }
