@@ -12,6 +12,12 @@
 #include "pipeline/featurize.h"
 #include "pipeline/samples.h"
 
+/* What ranks tell each other after a round. */
+typedef struct round_report {
+    int64_t done, skipped;
+    int32_t failed, stop;
+} round_report;
+
 /* A build on one rank. */
 typedef struct build {
     const ec_config *config;
@@ -30,6 +36,7 @@ typedef struct build {
     float *features;
     ec_media_item *items;
     ec_media_failure *failures;
+    round_report *reports; /* (ranks) */
 } build;
 
 static void make_spec(build *b) {
@@ -126,21 +133,13 @@ static ec_status encode_rows(build *b, const int64_t *rows, int32_t count, int64
     return EC_OK;
 }
 
-/* What ranks tell each other after a round. */
-typedef struct round_report {
-    int64_t done, skipped;
-    int32_t failed, stop;
-} round_report;
-
 /* Rounds of one batch a rank until all is done, one rank fails, or a signal came. All ranks leave in the same round. */
 static ec_status run_rounds(build *b) {
     ec_status status = EC_OK, mine = EC_OK;
-    round_report report, *reports = NULL;
+    round_report report;
     int32_t size = b->comm->size;
     int64_t per_round = (int64_t)b->batch * size;
     bool failed = false, stop = false;
-    reports = calloc((size_t)size, sizeof *reports);
-    if (!reports) EC_FAIL(EC_ERR_MEMORY, "no memory for the reports of %d ranks", size);
     ec__progress(b->progress, b->what, b->summary.resumed, b->samples.count);
     for (int64_t first = 0; first < b->todo_count && !failed && !stop; first += per_round) {
         int64_t begin = first + (int64_t)b->batch * b->comm->rank;
@@ -150,19 +149,19 @@ static ec_status run_rounds(build *b) {
         if (report.done > 0) mine = encode_rows(b, b->todo + begin, (int32_t)report.done, &report.skipped);
         report.failed = mine != EC_OK;
         report.stop = ec__stop_requested() != 0;
-        EC_TRY(ec__comm_all_gather(b->comm, &report, reports, sizeof report));
+        EC_TRY(ec__comm_all_gather(b->comm, &report, b->reports, sizeof report));
         for (int32_t r = 0; r < size; r++) {
-            b->summary.encoded += reports[r].done - reports[r].skipped;
-            b->summary.skipped += reports[r].skipped;
-            failed |= reports[r].failed != 0;
-            stop |= reports[r].stop != 0;
+            b->summary.encoded += b->reports[r].done - b->reports[r].skipped;
+            b->summary.skipped += b->reports[r].skipped;
+            failed |= b->reports[r].failed != 0;
+            stop |= b->reports[r].stop != 0;
         }
-        ec__progress(b->progress, b->what, b->summary.resumed + b->summary.encoded + b->summary.skipped, b->samples.count);
+        ec__progress(b->progress, b->what, b->summary.resumed + b->summary.encoded + b->summary.skipped,
+                     b->samples.count);
     }
     EC_TRY(ec__comm_agree(b->comm, mine));
     if (stop) EC_FAIL(EC_STOPPED, "stopped by a signal; run again to go on with %s", b->path);
 done:
-    free(reports);
     return status;
 }
 
@@ -172,7 +171,9 @@ static ec_status prepare_rounds(build *b) {
     b->features = malloc(sizeof *b->features * (size_t)b->batch * (size_t)identity->views * (size_t)identity->width);
     b->items = calloc((size_t)b->batch, sizeof *b->items);
     b->failures = calloc((size_t)b->batch, sizeof *b->failures);
-    if (!b->features || !b->items || !b->failures) return EC_ERROR(EC_ERR_MEMORY, "no memory for a batch of %d", b->batch);
+    b->reports = calloc((size_t)b->comm->size, sizeof *b->reports);
+    if (!b->features || !b->items || !b->failures || !b->reports)
+        return EC_ERROR(EC_ERR_MEMORY, "no memory for a batch of %d", b->batch);
     return list_todo(b);
 }
 
@@ -228,10 +229,13 @@ ec_status ec__build_cache(const ec_config *config, ec_backend *be, ec_comm *comm
         .path = modality == EC_IMAGE ? config->dataset.image_cache : config->dataset.audio_cache,
     };
     EC_TRY(ec__comm_agree(comm, open_inputs(&b, be, modality, rebuild)));
+    /* File systems may show a new file to some ranks later than to others: what rank 0 sees counts. */
+    EC_TRY(ec__comm_broadcast(comm, &b.summary.up_to_date, sizeof b.summary.up_to_date, 0));
     if (!b.summary.up_to_date) EC_TRY(build_file(&b));
     b.summary.seconds = ec__seconds_since(start);
     *out = b.summary;
 done:
+    free(b.reports);
     free(b.failures);
     free(b.items);
     free(b.features);
