@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/share.h"
 #include "eval/similarity.h"
 
 /* Queries scored at a time by one task. A constant, so that the cut does not depend on threads or ranks. */
@@ -31,8 +32,8 @@ typedef struct evaluation {
     const ec_retrieval_side *query, *item;
     int32_t dim;
     bool exclude_self;
-    int64_t first, last;             /* this rank's queries */
-    float *query_unit;               /* (last - first, dim) */
+    ec_share share;                  /* this rank's queries */
+    float *query_unit;               /* (queries of the share, dim) */
     float *item_unit;                /* (items, dim) */
     double (*per_query)[EC_METRICS]; /* of all queries; this rank fills its own */
 } evaluation;
@@ -40,14 +41,14 @@ typedef struct evaluation {
 static ec_status score_block(void *arg, int32_t task, ec_stream *stream) {
     evaluation *e = arg;
     ec_status status = EC_OK;
-    int64_t items = e->item->count, begin = e->first + (int64_t)task * QUERY_BLOCK;
-    int32_t rows = (int32_t)(e->last - begin < QUERY_BLOCK ? e->last - begin : QUERY_BLOCK);
+    int64_t items = e->item->count, begin = e->share.first + (int64_t)task * QUERY_BLOCK;
+    int32_t rows = (int32_t)(e->share.last - begin < QUERY_BLOCK ? e->share.last - begin : QUERY_BLOCK);
     float *scores = malloc(sizeof *scores * (size_t)items * QUERY_BLOCK);
     ec_ranked *ranked = malloc(sizeof *ranked * (size_t)items);
     bool *relevant = malloc((size_t)items);
     if (!scores || !ranked || !relevant) EC_FAIL(EC_ERR_MEMORY, "no memory to rank %lld items", (long long)items);
-    EC_TRY(ec__similarity_block(e->be, stream, e->query_unit + (begin - e->first) * e->dim, rows, e->item_unit, items,
-                                e->dim, scores));
+    EC_TRY(ec__similarity_block(e->be, stream, e->query_unit + (begin - e->share.first) * e->dim, rows, e->item_unit,
+                                items, e->dim, scores));
     for (int32_t q = 0; q < rows; q++) {
         int64_t query = begin + q, count = 0;
         for (int64_t i = 0; i < items; i++)
@@ -98,20 +99,6 @@ done:
     return status;
 }
 
-/* Every rank contributes the same number of bytes to the gather, so parts are padded to the largest. */
-static ec_status share_scores(ec_comm *comm, int64_t part, double (*per_query)[EC_METRICS], int64_t queries) {
-    ec_status status = EC_OK;
-    double(*all)[EC_METRICS] = calloc((size_t)(part * comm->size), sizeof *all);
-    if (!all) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld scores", (long long)queries);
-    int64_t first = part * comm->rank, own = queries - first < part ? queries - first : part;
-    if (own > 0) memcpy(all[first], per_query[first], sizeof *all * (size_t)own);
-    EC_TRY(ec__comm_all_gather(comm, all[first], all, sizeof *all * (size_t)part));
-    memcpy(per_query, all, sizeof *all * (size_t)queries);
-done:
-    free(all);
-    return status;
-}
-
 static ec_status check_sides(const ec_retrieval_side *query, const ec_retrieval_side *item, bool exclude_self) {
     if (query->count < 1 || item->count < 1)
         return EC_ERROR(EC_ERR_DATA, "retrieval needs at least one query and one item; found %lld and %lld",
@@ -124,11 +111,12 @@ static ec_status check_sides(const ec_retrieval_side *query, const ec_retrieval_
 
 static ec_status score_own_part(evaluation *e) {
     ec_status status = EC_OK;
-    int64_t own = e->last - e->first, items = e->item->count;
+    int64_t first = e->share.first, own = e->share.last - first, items = e->item->count;
     e->query_unit = malloc(sizeof *e->query_unit * (size_t)(own * e->dim + 1));
     e->item_unit = malloc(sizeof *e->item_unit * (size_t)(items * e->dim));
-    if (!e->query_unit || !e->item_unit) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld embeddings", (long long)(own + items));
-    EC_TRY(ec__normalize_rows("query", e->first, e->query->embedding + e->first * e->dim, own, e->dim, e->query_unit));
+    if (!e->query_unit || !e->item_unit || !e->per_query)
+        EC_FAIL(EC_ERR_MEMORY, "no memory for %lld embeddings and their scores", (long long)(own + items));
+    EC_TRY(ec__normalize_rows("query", first, e->query->embedding + first * e->dim, own, e->dim, e->query_unit));
     EC_TRY(ec__normalize_rows("item", 0, e->item->embedding, items, e->dim, e->item_unit));
     EC_TRY(e->be->for_each(e->be, (int32_t)((own + QUERY_BLOCK - 1) / QUERY_BLOCK), score_block, e));
 done:
@@ -142,17 +130,14 @@ ec_status ec__retrieval_evaluate(ec_backend *be, ec_comm *comm, const ec_retriev
                                  ec_retrieval_result *out) {
     ec_status status = EC_OK;
     ec_retrieval_result result = {.queries = query->count};
-    int64_t part = (query->count + comm->size - 1) / comm->size;
     evaluation e = {.be = be, .query = query, .item = item, .dim = dim, .exclude_self = exclude_self};
     EC_TRY(ec__comm_agree(comm, check_sides(query, item, exclude_self)));
-    e.first = part * comm->rank < query->count ? part * comm->rank : query->count;
-    e.last = e.first + part < query->count ? e.first + part : query->count;
+    e.share = ec__share_of(comm->rank, comm->size, query->count);
     result.per_query = calloc((size_t)query->count, sizeof *result.per_query);
-    if (!result.per_query) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld scores", (long long)query->count);
     e.per_query = result.per_query;
     EC_TRY(ec__comm_agree(comm, score_own_part(&e)));
-    EC_TRY(share_scores(comm, part, result.per_query, result.queries));
-    EC_TRY(summarize(query->label, &result));
+    EC_TRY(ec__share_rows(comm, result.per_query, result.queries, sizeof *result.per_query));
+    EC_TRY(ec__comm_agree(comm, summarize(query->label, &result)));
     *out = result;
     memset(&result, 0, sizeof result);
 done:

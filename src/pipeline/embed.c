@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/share.h"
+
 /* Rows that are brought through the heads at a time. */
 enum { BLOCK = 256 };
 
@@ -102,9 +104,9 @@ done:
     return status;
 }
 
-/* Embeddings of rows first .. last-1 of the list into their places in z. */
-static ec_status embed_part(ec_heads *heads, ec_modality modality, ec_cache *cache, const int64_t *rows, int64_t first,
-                            int64_t last, float *const z[EC_EMBEDDINGS]) {
+/* Embeddings of a share of the list into their places in z. */
+static ec_status embed_share(ec_heads *heads, ec_modality modality, ec_cache *cache, const int64_t *rows, ec_share share,
+                            float *const z[EC_EMBEDDINGS]) {
     ec_status status = EC_OK;
     workspace w = {0};
     const ec_cache_identity *identity = &ec__cache_info(cache)->identity;
@@ -112,8 +114,8 @@ static ec_status embed_part(ec_heads *heads, ec_modality modality, ec_cache *cac
     float *features = malloc(sizeof *features * (size_t)BLOCK * (size_t)views * (size_t)identity->width);
     if (!features) EC_FAIL(EC_ERR_MEMORY, "no memory to read %s", ec__cache_info(cache)->path);
     EC_TRY(workspace_init(&w, heads->be, views, (int32_t)identity->width, output));
-    for (int64_t at = first; at < last; at += BLOCK) {
-        int64_t n = last - at < BLOCK ? last - at : BLOCK;
+    for (int64_t at = share.first; at < share.last; at += BLOCK) {
+        int64_t n = share.last - at < BLOCK ? share.last - at : BLOCK;
         for (int64_t r = 0; r < n; r++)
             for (int32_t v = 0; v < views; v++)
                 EC_TRY(ec__cache_row(cache, rows[at + r], v, features + (r * views + v) * identity->width));
@@ -127,30 +129,13 @@ done:
     return status;
 }
 
-ec_status ec__share_rows(ec_comm *comm, void *rows, int64_t count, int64_t part, size_t bytes) {
-    ec_status status = EC_OK;
-    char *all = calloc((size_t)(part * comm->size), bytes);
-    if (!all) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld rows", (long long)count);
-    int64_t first = part * comm->rank, own = count - first < part ? count - first : part;
-    if (own > 0) memcpy(all + (size_t)first * bytes, (char *)rows + (size_t)first * bytes, (size_t)own * bytes);
-    EC_TRY(ec__comm_all_gather(comm, all + (size_t)first * bytes, all, (size_t)part * bytes));
-    memcpy(rows, all, (size_t)count * bytes);
-done:
-    free(all);
-    return status;
-}
-
 ec_status ec__embed_rows(ec_heads *heads, ec_comm *comm, ec_modality modality, ec_cache *cache, const int64_t *rows,
                          int64_t count, float *const z[EC_EMBEDDINGS]) {
-    int64_t part = (count + comm->size - 1) / comm->size;
-    int64_t first = part * comm->rank < count ? part * comm->rank : count;
-    int64_t last = first + part < count ? first + part : count;
+    const ec_share share = ec__share_of(comm->rank, comm->size, count);
     ec_status mine = ec__embed_check(heads, modality, ec__cache_info(cache));
-    if (mine == EC_OK) mine = embed_part(heads, modality, cache, rows, first, last, z);
+    if (mine == EC_OK) mine = embed_share(heads, modality, cache, rows, share, z);
     EC_RETURN_IF(ec__comm_agree(comm, mine));
-    if (count == 0 || comm->size == 1) return EC_OK;
     for (int e = 0; e < EC_EMBEDDINGS; e++)
-        if (z[e])
-            EC_RETURN_IF(ec__share_rows(comm, z[e], count, part, sizeof(float) * (size_t)heads->config.output_dim));
+        if (z[e]) EC_RETURN_IF(ec__share_rows(comm, z[e], count, sizeof(float) * (size_t)heads->config.output_dim));
     return EC_OK;
 }

@@ -8,8 +8,8 @@
 #include "dist/comm.h"
 #include "nn/heads.h"
 
-/* Collective. rows (count) of cache, the same on every rank; z[e] (count, output_dim), host memory, receives embedding e of
- * every row on every rank (a NULL z[e] is left out). The bits depend on the row alone. EC_ERR_DATA where the cache's
+/* Collective. rows (count) of cache, the same on every rank; z[e] (count, output_dim), host memory, receives embedding e
+ * of every row on every rank (a NULL z[e] is left out). The bits depend on the row alone. EC_ERR_DATA where the cache's
  * width is not what the heads take. */
 ec_status ec__embed_rows(ec_heads *heads, ec_comm *comm, ec_modality modality, ec_cache *cache, const int64_t *rows,
                          int64_t count, float *const z[EC_EMBEDDINGS]);
@@ -20,9 +20,5 @@ ec_status ec__embed_features(ec_heads *heads, ec_modality modality, const float 
 
 /* EC_ERR_DATA, naming both widths, unless the heads take the features of this cache, and it is of this modality. */
 ec_status ec__embed_check(const ec_heads *heads, ec_modality modality, const ec_cache_info *cache);
-
-/* Collective. rows: count rows of bytes each, of which rank r filled those from part * r on, part at most, part being
- * count / size rounded up; afterwards every rank has all. */
-ec_status ec__share_rows(ec_comm *comm, void *rows, int64_t count, int64_t part, size_t bytes);
 
 #endif

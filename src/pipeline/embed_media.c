@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "dist/share.h"
 #include "pipeline/embed.h"
 
 ec_status ec__embed_check_encoder(const ec_heads *heads, ec_modality modality, const ec_cache_identity *identity) {
@@ -14,9 +15,9 @@ ec_status ec__embed_check_encoder(const ec_heads *heads, ec_modality modality, c
     return EC_OK;
 }
 
-/* Items first .. last-1 into their rows of z. */
-static ec_status embed_part(ec_heads *heads, ec_embedding which, ec_modality modality, ec_featurizer *featurizer,
-                            const ec_media_item *items, int64_t first, int64_t last, const ec_progress *progress, float *z,
+/* A share of the items into their rows of z. */
+static ec_status embed_share(ec_heads *heads, ec_embedding which, ec_modality modality, ec_featurizer *featurizer,
+                            const ec_media_item *items, ec_share share, const ec_progress *progress, float *z,
                             uint8_t *good) {
     ec_status status = EC_OK;
     const ec_cache_identity *identity = ec__featurizer_identity(featurizer);
@@ -25,8 +26,8 @@ static ec_status embed_part(ec_heads *heads, ec_embedding which, ec_modality mod
     float *features = malloc(sizeof *features * (size_t)batch * (size_t)per_item);
     ec_media_failure *failures = calloc((size_t)batch, sizeof *failures);
     if (!features || !failures) EC_FAIL(EC_ERR_MEMORY, "no memory for a batch of %d", batch);
-    for (int64_t at = first; at < last; at += batch) {
-        int32_t n = (int32_t)(last - at < batch ? last - at : batch);
+    for (int64_t at = share.first; at < share.last; at += batch) {
+        int32_t n = (int32_t)(share.last - at < batch ? share.last - at : batch);
         float *into[EC_EMBEDDINGS] = {0};
         into[index] = z + at * width;
         EC_TRY(ec__featurize(featurizer, items + at, n, features, failures));
@@ -37,7 +38,7 @@ static ec_status embed_part(ec_heads *heads, ec_embedding which, ec_modality mod
             EC_WARN("left out: %s", failures[i].text);
             memset(z + (at + i) * width, 0, sizeof *z * (size_t)width);
         }
-        ec__progress(progress, "files", at + n - first, last - first);
+        ec__progress(progress, "files", at + n - share.first, share.last - share.first);
     }
 done:
     free(failures);
@@ -48,13 +49,10 @@ done:
 ec_status ec__embed_media(ec_heads *heads, ec_embedding which, ec_comm *comm, ec_modality modality,
                           ec_featurizer *featurizer, const ec_media_item *items, int64_t count,
                           const ec_progress *progress, float *z, uint8_t *good) {
-    int64_t part = (count + comm->size - 1) / comm->size;
-    int64_t first = part * comm->rank < count ? part * comm->rank : count;
-    int64_t last = first + part < count ? first + part : count;
+    const ec_share share = ec__share_of(comm->rank, comm->size, count);
     ec_status mine = ec__embed_check_encoder(heads, modality, ec__featurizer_identity(featurizer));
-    if (mine == EC_OK) mine = embed_part(heads, which, modality, featurizer, items, first, last, progress, z, good);
+    if (mine == EC_OK) mine = embed_share(heads, which, modality, featurizer, items, share, progress, z, good);
     EC_RETURN_IF(ec__comm_agree(comm, mine));
-    if (comm->size == 1) return EC_OK;
-    EC_RETURN_IF(ec__share_rows(comm, z, count, part, sizeof *z * (size_t)heads->config.output_dim));
-    return ec__share_rows(comm, good, count, part, sizeof *good);
+    EC_RETURN_IF(ec__share_rows(comm, z, count, sizeof *z * (size_t)heads->config.output_dim));
+    return ec__share_rows(comm, good, count, sizeof *good);
 }

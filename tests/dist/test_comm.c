@@ -4,6 +4,7 @@
 
 #include "core/rng.h"
 #include "dist/comm_impl.h"
+#include "dist/share.h"
 #include "dist/tree.h"
 #include "support.h"
 
@@ -222,11 +223,36 @@ static void test_unknown_kind(void **state) {
     assert_null(none);
 }
 
+/* Every row comes from the one rank whose share it is, and shares cover all rows. */
+static void test_share(void **state) {
+    (void)state;
+    static const int64_t counts[] = {0, 1, 2, 7, 8, 9, 1001};
+    enum { BYTES = 12 };
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        int64_t count = counts[i], next = 0;
+        size_t bytes = (size_t)count * BYTES;
+        unsigned char *rows = take(bytes), *expected = take(bytes);
+        for (int32_t r = 0; r < comm->size; r++) {
+            const ec_share share = ec__share_of(r, comm->size, count);
+            assert_true(share.first == next && share.last >= share.first);
+            next = share.last;
+            fill_bytes(expected + share.first * BYTES, (size_t)(share.last - share.first) * BYTES, r, 3);
+            if (r == comm->rank)
+                fill_bytes(rows + share.first * BYTES, (size_t)(share.last - share.first) * BYTES, r, 3);
+        }
+        assert_int_equal(next, count);
+        CHECK_OK(ec__share_rows(comm, rows, count, BYTES));
+        assert_memory_equal(rows, expected, bytes + 1); /* and nothing behind them */
+        free(expected);
+        free(rows);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_gather),  cmocka_unit_test(test_broadcast),    cmocka_unit_test(test_ordered_sums),
         cmocka_unit_test(test_fast_sum),    cmocka_unit_test(test_back_to_back), cmocka_unit_test(test_agree),
-        cmocka_unit_test(test_unknown_kind),
+        cmocka_unit_test(test_unknown_kind), cmocka_unit_test(test_share),
     };
     const struct CMUnitTest mistakes[] = {cmocka_unit_test(test_another_size), cmocka_unit_test(test_another_call)};
     const char *const kinds[] = {"self", "mpi", "mpi-plain", "mpi", "mpi-plain"};
