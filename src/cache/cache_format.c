@@ -77,6 +77,20 @@ ec_status ec__cache_check_rows(const ec_cache_info *x) {
     return EC_OK;
 }
 
+ec_status ec__cache_check_classes(const ec_cache_info *a, const ec_cache_info *b) {
+    static const char advice[] = "both must be built with the same list (dataset.class_names)";
+    if (a->class_count != b->class_count)
+        return EC_ERROR(EC_ERR_DATA, "%s has %d classes and %s has %d; %s", a->path, a->class_count, b->path,
+                        b->class_count, advice);
+    for (int32_t c = 0; c < a->class_count; c++) {
+        const char *x = ec__h5_string(&a->class_names, c), *y = ec__h5_string(&b->class_names, c);
+        if (strcmp(x, y) != 0)
+            return EC_ERROR(EC_ERR_DATA, "class %d is \"%s\" in %s and \"%s\" in %s; %s", c, x, a->path, y, b->path,
+                            advice);
+    }
+    return EC_OK;
+}
+
 int64_t ec__cache_block_rows(int64_t row_bytes) {
     int64_t rows = 1;
     while (2 * rows * row_bytes <= EC_CACHE_BLOCK_BYTES) rows *= 2;

@@ -30,7 +30,8 @@ static json_t *summary_json(const ec_build_summary *s, const char *path) {
 static ec_status print_summary(const ec_build_summary *s, const char *path) {
     if (s->up_to_date) return cli_print("%s: up to date, %lld rows\n", path, (long long)(s->rows - s->skipped));
     if (s->resumed > 0)
-        EC_RETURN_IF(cli_print("%s: went on with %lld of %lld rows\n", path, (long long)s->resumed, (long long)s->rows));
+        EC_RETURN_IF(cli_print("%s: %lld of %lld rows were there already\n", path, (long long)s->resumed,
+                               (long long)s->rows));
     EC_RETURN_IF(cli_print("%s: %lld rows encoded in %.1f s (%.1f a second)\n", path, (long long)s->encoded, s->seconds,
                            s->seconds > 0 ? (double)s->encoded / s->seconds : 0.0));
     if (s->skipped > 0)
@@ -39,18 +40,23 @@ static ec_status print_summary(const ec_build_summary *s, const char *path) {
     return EC_OK;
 }
 
+static ec_status tell(const ec_build_summary *s, const char *path, json_t *results) {
+    if (!results) return print_summary(s, path);
+    return json_array_append_new(results, summary_json(s, path)) == 0 ? EC_OK
+               : EC_ERROR(EC_ERR_MEMORY, "no memory for a summary");
+}
+
 static ec_status build_one(const cli_context *cli, const build_options *o, const ec_config *config, cli_session *session,
                            ec_modality modality, json_t *results) {
     ec_build_summary summary;
     const char *path = modality == EC_IMAGE ? config->dataset.image_cache : config->dataset.audio_cache;
     if (modality == EC_IMAGE ? o->only == ONLY_MUSIC : o->only == ONLY_IMAGE) return EC_OK;
-    ec_status status = ec__build_cache(config, session->be, session->comm, modality, o->rebuild, cli_progress(cli), &summary);
+    ec_status status = ec__build_cache(config, session->be, session->comm, modality, o->rebuild, cli_progress(cli),
+                                       &summary);
     cli_progress_end();
     EC_RETURN_IF(status);
-    if (session->comm->rank != 0) return EC_OK;
-    if (results) return json_array_append_new(results, summary_json(&summary, path)) == 0 ? EC_OK
-                        : EC_ERROR(EC_ERR_MEMORY, "no memory for a summary");
-    return print_summary(&summary, path);
+    /* Where rank 0 cannot tell, no rank goes on to the next cache. */
+    return ec__comm_agree(session->comm, session->comm->rank == 0 ? tell(&summary, path, results) : EC_OK);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {
@@ -78,8 +84,8 @@ const cli_command cli_cache_build = {
     .arguments = "CONFIG [KEY=VALUE ...]",
     .arguments_min = 1,
     .arguments_max = -1,
-    .details = "Runs on one rank or, started by mpirun, on many. A build that was killed goes on where it was. A broken file "
-               "is named, left out and listed in the cache, or ends the build with dataset.skip_broken=false.",
+    .details = "Runs on one rank or, started by mpirun, on many. A build that was killed goes on where it was. A broken "
+               "file is named, left out and listed in the cache, or ends the build with dataset.skip_broken=false.",
     .options = options,
     .values_size = sizeof(build_options),
     .run = run,

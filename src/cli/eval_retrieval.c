@@ -50,7 +50,7 @@ static void side_release(side *s) {
     ec__cache_close(s->cache);
 }
 
-static ec_status side_open(const char *path, int split, side *s) {
+static ec_status side_open(const char *path, int split, const ec_heads_config *heads, side *s) {
     EC_RETURN_IF(ec__cache_open(path, NULL, &s->cache));
     const ec_cache_info *info = ec__cache_info(s->cache);
     if (!info->label) return EC_ERROR(EC_ERR_DATA, "%s has tags and no labels: retrieval needs one label a row", path);
@@ -64,24 +64,11 @@ static ec_status side_open(const char *path, int split, side *s) {
         }
     if (s->count == 0)
         return EC_ERROR(EC_ERR_DATA, "%s has no row of split \"%s\"", path, ec__split_name((ec_split)split));
-    return EC_OK;
-}
-
-static ec_status side_embed(side *s, const ec_trained *trained, ec_comm *comm, ec_modality modality) {
-    for (int e = 0; e < ec__heads_embeddings(&trained->heads->config); e++) {
-        s->z[e] = malloc(sizeof(float) * (size_t)s->count * (size_t)trained->heads->config.output_dim);
+    for (int e = 0; e < ec__heads_embeddings(heads); e++) {
+        s->z[e] = malloc(sizeof(float) * (size_t)s->count * (size_t)heads->output_dim);
         if (!s->z[e]) return EC_ERROR(EC_ERR_MEMORY, "no memory for %lld embeddings", (long long)s->count);
     }
-    return ec__embed_rows(trained->heads, comm, modality, s->cache, s->row, s->count, s->z);
-}
-
-/* The two caches must number their classes alike, or labels could not be compared. */
-static ec_status check_classes(const side *a, const side *b) {
-    const ec_cache_info *x = ec__cache_info(a->cache), *y = ec__cache_info(b->cache);
-    bool same = x->class_count == y->class_count;
-    for (int32_t c = 0; same && c < x->class_count; c++)
-        same = strcmp(ec__h5_string(&x->class_names, c), ec__h5_string(&y->class_names, c)) == 0;
-    return same ? EC_OK : EC_ERROR(EC_ERR_DATA, "%s and %s have different lists of classes", x->path, y->path);
+    return EC_OK;
 }
 
 static const struct {
@@ -105,8 +92,8 @@ typedef struct evaluation {
     json_t *json; /* of all tasks */
 } evaluation;
 
+/* Rank 0 only. */
 static ec_status report_task(evaluation *e, int t, const ec_retrieval_result *r) {
-    if (e->session.comm->rank != 0) return EC_OK;
     if (e->o->out) EC_RETURN_IF(ec__retrieval_write(e->o->out, tasks[t].name, r, e->class_name));
     if (e->json) {
         json_t *task = json_pack("{s:I, s:o, s:o}", "queries", (json_int_t)r->queries, "macro",
@@ -130,7 +117,7 @@ static ec_status run_task(evaluation *e, int t) {
     const ec_retrieval_side query = {q->z[which], q->label, q->count}, item = {i->z[which], i->label, i->count};
     if (intra && q->count < 2) return EC_OK; /* nothing but itself to find */
     EC_TRY(ec__retrieval_evaluate(e->session.be, e->session.comm, &query, &item, heads->output_dim, intra, &result));
-    EC_TRY(report_task(e, t, &result));
+    EC_TRY(ec__comm_agree(e->session.comm, e->session.comm->rank == 0 ? report_task(e, t, &result) : EC_OK));
 done:
     ec__retrieval_release(&result);
     return status;
@@ -141,12 +128,13 @@ static ec_status open_all(evaluation *e) {
     EC_RETURN_IF(ec__trained_load(e->session.be, e->o->checkpoint, &e->trained));
     if (!path[EC_IMAGE]) path[EC_IMAGE] = e->trained.config->dataset.image_cache;
     if (!path[EC_MUSIC]) path[EC_MUSIC] = e->trained.config->dataset.audio_cache;
-    for (int m = 0; m < EC_MODALITIES; m++) EC_RETURN_IF(side_open(path[m], split_of[e->o->split], &e->side[m]));
+    for (int m = 0; m < EC_MODALITIES; m++)
+        EC_RETURN_IF(side_open(path[m], split_of[e->o->split], &e->trained.heads->config, &e->side[m]));
     for (int m = 0; m < EC_MODALITIES; m++)
         EC_RETURN_IF(ec__trained_check_features(&e->trained, (ec_modality)m, path[m],
                                                 &ec__cache_info(e->side[m].cache)->identity));
-    EC_RETURN_IF(check_classes(&e->side[EC_IMAGE], &e->side[EC_MUSIC]));
     const ec_cache_info *info = ec__cache_info(e->side[EC_IMAGE].cache);
+    EC_RETURN_IF(ec__cache_check_classes(info, ec__cache_info(e->side[EC_MUSIC].cache)));
     e->class_name = malloc(sizeof *e->class_name * (size_t)info->class_count);
     if (!e->class_name) return EC_ERROR(EC_ERR_MEMORY, "no memory for class names");
     for (int32_t c = 0; c < info->class_count; c++) e->class_name[c] = ec__h5_string(&info->class_names, c);
@@ -159,7 +147,10 @@ static ec_status run(const cli_context *cli, const void *values) {
     if (!e.o->checkpoint) EC_FAIL(EC_ERR_USAGE, "--checkpoint is missing");
     EC_TRY(cli_session_open(&(cli_session_options){.threads = e.o->threads}, &e.session));
     EC_TRY(ec__comm_agree(e.session.comm, open_all(&e)));
-    for (int m = 0; m < EC_MODALITIES; m++) EC_TRY(side_embed(&e.side[m], &e.trained, e.session.comm, (ec_modality)m));
+    for (int m = 0; m < EC_MODALITIES; m++) {
+        side *s = &e.side[m];
+        EC_TRY(ec__embed_rows(e.trained.heads, e.session.comm, (ec_modality)m, s->cache, s->row, s->count, s->z));
+    }
     for (int t = 0; t < TASKS; t++) EC_TRY(run_task(&e, t));
     if (e.json && e.session.comm->rank == 0) EC_TRY(cli_print_json(json_incref(e.json)));
 done:

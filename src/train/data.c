@@ -22,22 +22,6 @@ static ec_status open_cache(ec_run *run, ec_modality modality) {
     return ec__row_source_cache(run->cache[modality], &run->source[modality]);
 }
 
-static ec_status check_classes(const ec_run *run) {
-    const ec_cache_info *a = ec__cache_info(run->cache[EC_IMAGE]), *b = ec__cache_info(run->cache[EC_MUSIC]);
-    if (a->class_count != b->class_count)
-        return EC_ERROR(EC_ERR_DATA, "%s has %d classes and %s has %d; both must be built with the same list (dataset.class_names)",
-                        a->path, a->class_count, b->path, b->class_count);
-    for (int32_t c = 0; c < a->class_count; c++) {
-        const char *x = ec__h5_string(&a->class_names, c), *y = ec__h5_string(&b->class_names, c);
-        if (strcmp(x, y) != 0)
-            return EC_ERROR(EC_ERR_DATA,
-                            "class %d is \"%s\" in %s and \"%s\" in %s; both must be built with the same list "
-                            "(dataset.class_names)",
-                            c, x, a->path, y, b->path);
-    }
-    return EC_OK;
-}
-
 ec_status ec__split_rows_list(const ec_run *run, ec_split split, ec_split_rows *out) {
     ec_split_rows rows = {0};
     for (int m = 0; m < EC_MODALITIES; m++) {
@@ -109,7 +93,7 @@ static ec_status open_sampler(ec_run *run) {
 
 ec_status ec__run_open_data(ec_run *run) {
     for (int m = 0; m < EC_MODALITIES; m++) EC_RETURN_IF(open_cache(run, (ec_modality)m));
-    EC_RETURN_IF(check_classes(run));
+    EC_RETURN_IF(ec__cache_check_classes(ec__cache_info(run->cache[EC_IMAGE]), ec__cache_info(run->cache[EC_MUSIC])));
     EC_RETURN_IF(ec__split_rows_list(run, EC_SPLIT_TRAIN, &run->train));
     EC_RETURN_IF(ec__split_rows_list(run, EC_SPLIT_VALID, &run->valid));
     EC_RETURN_IF(check_training_rows(run));
