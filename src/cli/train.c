@@ -79,12 +79,12 @@ static void validated(void *arg, const ec_validation_record *r) {
     ec__metrics_validation(l->metrics, r);
     snprintf(text, sizeof text,
              "validation  epoch %.2f  loss %.4f  image to music: P@1 %.3f MRR %.3f  music to image: P@1 %.3f MRR %.3f%s",
-             r->epoch, r->total, r->image2music[0], r->image2music[3], r->music2image[0], r->music2image[3],
-             r->best ? "  (best so far)" : "");
+             r->epoch, r->total, r->image2music[EC_P_AT_1], r->image2music[EC_MRR], r->music2image[EC_P_AT_1],
+             r->music2image[EC_MRR], r->best ? "  (best so far)" : "");
     say(l, text);
     json_decref(l->last);
-    l->last = json_pack("{s:f, s:f, s:f}", "loss", r->total, "image2music_precision@1", r->image2music[0],
-                        "music2image_precision@1", r->music2image[0]);
+    l->last = json_pack("{s:f, s:f, s:f}", "loss", r->total, "image2music_precision@1", r->image2music[EC_P_AT_1],
+                        "music2image_precision@1", r->music2image[EC_P_AT_1]);
 }
 
 static void saved(void *arg, int64_t step, const char *path) {
@@ -121,6 +121,7 @@ static void tell_stop(const listener *l) {
 static ec_status run(const cli_context *cli, const void *values) {
     ec_status status = EC_OK, mine = EC_OK;
     const train_options *o = values;
+    ec_error first;
     ec_config *config = NULL;
     cli_session session = {0};
     listener l = {.quiet = cli->quiet};
@@ -138,8 +139,11 @@ static ec_status run(const cli_context *cli, const void *values) {
     if (session.comm->rank == 0) EC_TRY(print_result(cli, config, &l));
 done:
     if (status == EC_STOPPED && session.comm->rank == 0) tell_stop(&l);
+    /* An error of closing must not take the place of the one that ended the run. */
+    first = *ec_error_last();
     mine = ec__metrics_close(l.metrics);
     if (status == EC_OK) status = mine;
+    else ec__error_adopt(&first);
     json_decref(l.last);
     cli_session_close(&session);
     ec__config_free(config);

@@ -28,7 +28,7 @@ ec_status ec__error_pass(ec_status code, const char *file, int line, const char 
 /* Puts text in front of the message: what was being done, which sample, which file. Returns the record's code. */
 ec_status ec__error_prefix(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Copies another thread's (or rank's) record into the calling thread's. */
+/* Copies another thread's (or rank's) record, or one set aside, into the calling thread's. */
 ec_status ec__error_adopt(const ec_error *other);
 
 /* Rank that this process writes into its records; -1 before a communicator exists. */

@@ -179,16 +179,18 @@ static ec_status prepare_rounds(build *b) {
 
 /* From a work folder that rank 0 holds to the finished parts of all ranks. */
 static ec_status run_part(build *b) {
+    ec_error first; /* closing must not take its place */
     ec_status status = EC_OK, mine = ec__cache_part_open(b->path, &b->spec, b->comm->rank, &b->part);
     if (mine == EC_OK) mine = prepare_rounds(b);
     /* No rank may add rows before every rank has seen which ones are missing. */
     EC_TRY(ec__comm_agree(b->comm, mine));
-    status = run_rounds(b);
+    EC_TRY(run_rounds(b));
     mine = ec__cache_part_close(b->part);
     b->part = NULL;
-    if (status == EC_OK) EC_TRY(ec__comm_agree(b->comm, mine));
+    EC_TRY(ec__comm_agree(b->comm, mine));
 done:
-    ec__cache_part_close(b->part);
+    first = *ec_error_last();
+    if (ec__cache_part_close(b->part) != EC_OK) ec__error_adopt(&first);
     b->part = NULL;
     return status;
 }

@@ -190,6 +190,7 @@ done:
 ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, const ec_train_options *options,
                         const ec_train_observer *observer) {
     ec_status status = EC_OK, closing;
+    ec_error first;
     ec_run run = {.config = config, .be = be, .comm = comm, .best = NAN};
     const char *from = NULL;
     EC_TRY(ec__comm_agree(comm, open_run(&run)));
@@ -202,11 +203,15 @@ ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, 
     EC_TRY(ec__comm_agree(comm, open_loader(&run)));
     EC_TRY(run_steps(&run, observer));
 done:
-    /* The last checkpoint is on its way to the disk: whether it arrived is part of the result. */
+    /* The last checkpoint is on its way to the disk: whether it arrived is part of the result, but not in place of the
+     * error that ended the run. */
+    first = *ec_error_last();
     closing = ec__snapshots_close(run.snapshots);
     if (status == EC_OK || status == EC_STOPPED) {
         closing = ec__comm_agree(comm, closing);
         if (closing != EC_OK) status = closing;
+    } else {
+        ec__error_adopt(&first);
     }
     close_run(&run);
     return status;
