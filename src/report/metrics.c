@@ -11,6 +11,9 @@
 #include "core/clock.h"
 #include "core/file.h"
 
+/* A step's line that comes this long after the last flush brings itself and all before it to the file. */
+static const int64_t FLUSH_NS = 2000000000;
+
 struct ec_metrics {
     FILE *stream;
     char *path;
@@ -25,7 +28,8 @@ static const char *const direction_names[EC_DIRECTIONS] = {
     [EC_MUSIC_TO_IMAGE] = "audio2image",
 };
 
-static const char *const metric_names[5] = {"precision@1", "precision@5", "precision@10", "MRR", "MAP"};
+static const char *const metric_names[EC_METRICS] = {[EC_P_AT_1] = "precision@1", [EC_P_AT_5] = "precision@5",
+                                                     [EC_P_AT_10] = "precision@10", [EC_MRR] = "MRR", [EC_MAP] = "MAP"};
 
 ec_status ec__metrics_open(const char *path, ec_metrics **out) {
     ec_status status = EC_OK;
@@ -64,7 +68,7 @@ static void write_line(ec_metrics *metrics, json_t *line, bool flush) {
     if (text && (fputs(text, metrics->stream) == EOF || fputc('\n', metrics->stream) == EOF) && !metrics->failed)
         metrics->failed = errno;
     int64_t now = ec__now_ns();
-    if (flush || now - metrics->flushed_ns > 2000000000) {
+    if (flush || now - metrics->flushed_ns > FLUSH_NS) {
         if (fflush(metrics->stream) != 0 && !metrics->failed) metrics->failed = errno;
         metrics->flushed_ns = now;
     }
@@ -78,9 +82,9 @@ static json_t *losses_object(const double losses[EC_DIRECTIONS]) {
     return object;
 }
 
-static json_t *retrieval_object(const double metrics[5]) {
+static json_t *retrieval_object(const double metrics[EC_METRICS]) {
     json_t *object = json_object();
-    for (int m = 0; m < 5; m++) json_object_set_new(object, metric_names[m], number(metrics[m]));
+    for (int m = 0; m < EC_METRICS; m++) json_object_set_new(object, metric_names[m], number(metrics[m]));
     return object;
 }
 
@@ -111,5 +115,6 @@ void ec__metrics_validation(ec_metrics *metrics, const ec_validation_record *r) 
 }
 
 void ec__metrics_checkpoint(ec_metrics *metrics, int64_t step, const char *path) {
-    write_line(metrics, json_pack("{s:s, s:I, s:s}", "event", "checkpoint", "step", (json_int_t)step, "path", path), true);
+    json_t *line = json_pack("{s:s, s:I, s:s}", "event", "checkpoint", "step", (json_int_t)step, "path", path);
+    write_line(metrics, line, true);
 }

@@ -3,9 +3,9 @@
  *     {"event":"start","step":0,"total_steps":200,...}    {"event":"step","step":10,"loss":...,...}
  *     {"event":"validation",...}                          {"event":"checkpoint","step":100,"path":"..."}
  *
- * A number that is not finite is written as null. After a resume, lines are appended behind a second "start": steps after
- * the checkpoint then occur twice, and the later line counts. Lines are buffered and reach the file at every validation
- * and checkpoint, and at least every two seconds in between. */
+ * A number that is not finite is written as null. After a resume, lines are appended behind a second "start": steps
+ * after the checkpoint then occur twice, and the later line counts. Lines are buffered and reach the file with every
+ * validation and checkpoint, and with the first step that is told two seconds after the last time. */
 #ifndef EC_REPORT_METRICS_H
 #define EC_REPORT_METRICS_H
 

@@ -8,17 +8,18 @@ static bool belongs(const ec_heads_config *heads, ec_embedding e, ec_direction d
     return !heads->multi_task || intra == (e == EC_INTRA);
 }
 
-static ec_status make_loss(ec_trainer_core *core, ec_embedding e) {
-    const ec_train_config *c = &core->config;
-    ec_supcon_config config = {.global_rows = c->plan.global_rows, .dim = core->heads->config.output_dim,
-                               .temperature = c->temperature};
+ec_status ec__train_loss_new(ec_backend *be, ec_comm *comm, const ec_heads_config *heads, const ec_train_config *config,
+                             ec_embedding e, ec_supcon **out) {
+    ec_supcon_config c = {.global_rows = config->plan.global_rows, .dim = heads->output_dim,
+                          .temperature = config->temperature};
     bool used = false;
     for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
-        if (!belongs(&core->heads->config, e, d)) continue;
-        config.weight[d] = c->weight[d];
-        used = used || c->weight[d] > 0;
+        if (!belongs(heads, e, d)) continue;
+        c.weight[d] = config->weight[d];
+        used = used || c.weight[d] > 0;
     }
-    return used ? ec__supcon_new(core->heads->be, core->comm, &config, &core->loss[e]) : EC_OK;
+    *out = NULL;
+    return used ? ec__supcon_new(be, comm, &c, out) : EC_OK;
 }
 
 static ec_status check_weights(const float weight[EC_DIRECTIONS]) {
@@ -43,7 +44,8 @@ ec_status ec__trainer_core_new(ec_heads *heads, ec_comm *comm, const ec_train_co
     core->config = *config;
     EC_TRY(ec__optimizer_new(be, &config->optimizer, heads->params.total, &core->optimizer));
     EC_TRY(ec__heads_pass_new(heads, comm, &config->plan, &core->pass));
-    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&heads->config); e++) EC_TRY(make_loss(core, e));
+    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&heads->config); e++) 
+        EC_TRY(ec__train_loss_new(be, comm, &heads->config, config, e, &core->loss[e]));
     EC_TRY(be->memory->alloc(be, bytes, (void **)&core->grad));
     EC_TRY(be->memory->zero(be, be->main_stream(be), core->grad, bytes));
     EC_TRY(be->synchronize(be));

@@ -36,6 +36,11 @@ typedef struct ec_trainer_core {
     float *grad;                    /* (params.total) of the last step */
 } ec_trainer_core;
 
+/* Makes the loss over embedding e: all directions in single-task heads, intra- or cross-modal ones in multi-task heads.
+ * *out is NULL where their weights are 0. be and comm are borrowed. Not collective. */
+ec_status ec__train_loss_new(ec_backend *be, ec_comm *comm, const ec_heads_config *heads, const ec_train_config *config,
+                             ec_embedding e, ec_supcon **out);
+
 /* All memory of training. heads and comm are borrowed and must outlive it. Every rank must hold the same parameters.
  * EC_ERR_CONFIG for values out of range. Not collective. */
 ec_status ec__trainer_core_new(ec_heads *heads, ec_comm *comm, const ec_train_config *config, ec_trainer_core **out);

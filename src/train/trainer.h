@@ -13,6 +13,7 @@
 #include "compute/backend.h"
 #include "config/config.h"
 #include "dist/comm.h"
+#include "eval/retrieval.h"
 #include "train/step.h"
 
 /* Before the first step. */
@@ -40,7 +41,7 @@ typedef struct ec_validation_record {
     int64_t step;
     double epoch;
     double losses[EC_DIRECTIONS], total; /* mean over the validation batches */
-    double image2music[5], music2image[5]; /* macro metrics in the order of ec_metric (eval/retrieval.h) */
+    double image2music[EC_METRICS], music2image[EC_METRICS]; /* macro metrics */
     double seconds;
     bool best; /* better than every validation before it, by checkpoint.best_metric */
 } ec_validation_record;

@@ -29,18 +29,9 @@ struct ec_validator {
 
 /* Losses of the same make as the core's, so that training and validation losses can be compared. */
 static ec_status make_losses(ec_run *run, ec_validator *v) {
-    const ec_train_config *c = &run->core->config;
-    bool multi_task = run->heads->config.multi_task;
-    for (int e = 0; e < ec__heads_embeddings(&run->heads->config); e++) {
-        ec_supcon_config config = {.global_rows = c->plan.global_rows, .dim = run->heads->config.output_dim,
-                                   .temperature = c->temperature};
-        float sum = 0;
-        for (int d = 0; d < EC_DIRECTIONS; d++) {
-            bool intra = d == EC_IMAGE_TO_IMAGE || d == EC_MUSIC_TO_MUSIC;
-            if (!multi_task || intra == (e == EC_INTRA)) sum += config.weight[d] = c->weight[d];
-        }
-        if (sum > 0) EC_RETURN_IF(ec__supcon_new(run->be, run->comm, &config, &v->loss[e]));
-    }
+    for (int e = 0; e < ec__heads_embeddings(&run->heads->config); e++)
+        EC_RETURN_IF(ec__train_loss_new(run->be, run->comm, &run->heads->config, &run->core->config, (ec_embedding)e,
+                                        &v->loss[e]));
     return EC_OK;
 }
 
@@ -148,7 +139,7 @@ static ec_status mean_losses(ec_validator *v, ec_run *run, ec_validation_record 
     return EC_OK;
 }
 
-static ec_status retrieve(ec_validator *v, ec_run *run, ec_modality from, double metrics[5]) {
+static ec_status retrieve(ec_validator *v, ec_run *run, ec_modality from, double metrics[EC_METRICS]) {
     ec_modality to = from == EC_IMAGE ? EC_MUSIC : EC_IMAGE;
     int cross = ec__heads_embedding(&run->heads->config, EC_CROSS);
     const ec_retrieval_side query = {v->z[from][cross], v->label[from], run->valid.count[from]};
