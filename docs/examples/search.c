@@ -27,7 +27,8 @@ static ec_status search(const char *checkpoint, const char *music, const char *p
     if ((status = ec_index_search(index, query, k, match, &found)) != EC_OK) goto done;
     for (int32_t i = 0; i < found; i++) {
         const char *label = ec_index_label(index, match[i].item);
-        printf("%4d  %7.4f  %-10s  %s\n", (int)i + 1, match[i].score, label ? label : "-", ec_index_id(index, match[i].item));
+        printf("%4d  %7.4f  %-10s  %s\n", (int)i + 1, match[i].score, label ? label : "-",
+               ec_index_id(index, match[i].item));
     }
 done:
     ec_index_close(index);

@@ -20,7 +20,8 @@ ec_status ec_index_open(const char *path, int32_t threads, ec_index **out) {
     EC_TRY(ec__api_backend(threads, &index->be));
     EC_TRY(ec__embedding_read(path, &index->file));
     if (index->file->content.rows > INT32_MAX)
-        EC_FAIL(EC_ERR_DATA, "%s has %lld items; at most 2^31 - 1 can be ranked", path, (long long)index->file->content.rows);
+        EC_FAIL(EC_ERR_DATA, "%s has %lld items; at most 2^31 - 1 can be ranked", path,
+                (long long)index->file->content.rows);
     *out = index;
     index = NULL;
 done:
@@ -38,8 +39,8 @@ void ec_index_close(ec_index *index) {
 ec_status ec_index_check_model(const ec_index *index, const ec_model *model) {
     const char *made = index->file->content.checkpoint_digest, *now = ec_model_digest(model);
     if (strcmp(made, now) != 0)
-        return EC_ERROR(EC_ERR_DATA, "%s was made with another model (digest %.12s...) than this one (%.12s...); embed it again",
-                        index->file->path, made, now);
+        return EC_ERROR(EC_ERR_DATA, "%s was made with another model (digest %.12s...) than this one (%.12s...); "
+                        "embed it again", index->file->path, made, now);
     return EC_OK;
 }
 

@@ -26,15 +26,16 @@ ec_status ec__feature_origin(const ec_cache_identity *identity, char **out) {
     return EC_OK;
 }
 
-ec_status ec__feature_origin_check(const char *name, const char *origin, const char *what, const ec_cache_identity *found,
-                                   bool any_clips) {
+ec_status ec__feature_origin_check(const char *name, const char *origin, const char *what,
+                                   const ec_cache_identity *found, bool any_clips) {
     ec_status status = EC_OK;
     json_t *here = NULL, *there = NULL;
     json_error_t error;
     char text[EC_ERROR_TEXT / 2];
     EC_TRY(origin_json(found, &here));
     there = json_loads(origin, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(there)) EC_FAIL(EC_ERR_DATA, "%s: the origin of its features is no JSON object: %s", name, error.text);
+    if (!json_is_object(there))
+        EC_FAIL(EC_ERR_DATA, "%s: the origin of its features is no JSON object: %s", name, error.text);
     if (any_clips) {
         forget_clips(here);
         forget_clips(there);

@@ -52,6 +52,9 @@ static ec_status print(const ec_checkpoint *c, const char *hex) {
     EC_RETURN_IF(cli_print("ranks: %d\nshards: %d\n", m->ranks, m->shards));
     if (isfinite(m->best_metric)) EC_RETURN_IF(cli_print("best metric: %.6g\n", m->best_metric));
     EC_RETURN_IF(cli_print("digest: %s\n", hex));
+    static const char *const modality[EC_CHECKPOINT_ORIGINS] = {"image", "music"};
+    for (int i = 0; i < EC_CHECKPOINT_ORIGINS; i++)
+        if (m->features[i]) EC_RETURN_IF(cli_print("%s features: %s\n", modality[i], m->features[i]));
     EC_RETURN_IF(print_arrays(c));
     return cli_print("configuration:\n%s", m->config);
 }

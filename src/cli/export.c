@@ -9,7 +9,8 @@ typedef struct export_options {
 } export_options;
 
 static const cli_option options[] = {
-    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE", .help = "checkpoint with the trained heads",
+    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE",
+     .help = "checkpoint with the trained heads",
      .offset = offsetof(export_options, checkpoint)},
     {.name = "out", .letter = 'o', .type = CLI_TEXT, .argument = "FILE", .help = "safetensors file to write",
      .offset = offsetof(export_options, out)},
@@ -31,8 +32,8 @@ static ec_status run(const cli_context *cli, const void *values) {
         EC_TRY(cli_print_json(json_pack("{s:s, s:i, s:I, s:s}", "path", o->out, "tensors", (int)arrays, "step",
                                         (json_int_t)checkpoint->meta.step, "checkpoint_digest", digest)));
     else
-        EC_TRY(cli_print("%s: %d tensors of step %lld, digest %s\n", o->out, (int)arrays, (long long)checkpoint->meta.step,
-                         digest));
+        EC_TRY(cli_print("%s: %d tensors of step %lld, digest %s\n", o->out, (int)arrays,
+                         (long long)checkpoint->meta.step, digest));
 done:
     ec__checkpoint_free(checkpoint);
     return status;

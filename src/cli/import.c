@@ -14,7 +14,8 @@ typedef struct import_options {
 static const char *const kinds[] = {"auto", "clip_vit", "shortchunk", NULL};
 
 static const cli_option options[] = {
-    {.name = "weights", .letter = 'w', .type = CLI_TEXT, .argument = "FILE", .help = "safetensors file with an encoder's weights",
+    {.name = "weights", .letter = 'w', .type = CLI_TEXT, .argument = "FILE",
+     .help = "safetensors file with an encoder's weights",
      .offset = offsetof(import_options, weights)},
     {.name = "kind", .type = CLI_CHOICE, .argument = "KIND", .choices = kinds, .offset = offsetof(import_options, kind),
      .help = "clip_vit or shortchunk (default: whichever the file has)"},
@@ -28,11 +29,12 @@ static ec_status choose_kind(const import_options *o, const ec_tensor_source *so
     if (o->kind > 0) return ec__encoder_kind_parse(kinds[o->kind], out);
     EC_RETURN_IF(ec__encoder_weights_recognize(source, has));
     if (has[EC_ENCODER_CLIP_VIT] && has[EC_ENCODER_SHORTCHUNK])
-        return EC_ERROR(EC_ERR_USAGE, "%s has both encoders; choose one with --kind clip_vit or --kind shortchunk", o->weights);
+        return EC_ERROR(EC_ERR_USAGE, "%s has both encoders; choose one with --kind clip_vit or --kind shortchunk",
+                        o->weights);
     if (!has[EC_ENCODER_CLIP_VIT] && !has[EC_ENCODER_SHORTCHUNK])
         return EC_ERROR(EC_ERR_DATA,
-                        "%s has neither a CLIP image encoder (names visual.* or vision_model.*) nor a ShortChunkCNN_Res (names "
-                        "layer1.* or cnn_layers.0.*), with or without an Emo-CLIM prefix",
+                        "%s has neither a CLIP image encoder (names visual.* or vision_model.*) nor a "
+                        "ShortChunkCNN_Res (names layer1.* or cnn_layers.0.*), with or without an Emo-CLIM prefix",
                         o->weights);
     *out = has[EC_ENCODER_CLIP_VIT] ? EC_ENCODER_CLIP_VIT : EC_ENCODER_SHORTCHUNK;
     return EC_OK;
@@ -40,12 +42,14 @@ static ec_status choose_kind(const import_options *o, const ec_tensor_source *so
 
 static ec_status print(const cli_context *cli, const import_options *o, const ec_encoder_info *info) {
     if (cli->json)
-        return cli_print_json(json_pack("{s:s, s:s, s:s, s:o?, s:I, s:i, s:s}", "path", o->out, "from", o->weights, "encoder",
-                                        info->name, "architecture", json_loads(info->architecture, 0, NULL), "parameters",
-                                        (json_int_t)info->parameters, "embedding", (int)info->embedding, "sha256",
-                                        info->sha256));
-    return cli_print("%s\nencoder: %s\narchitecture: %s\nparameters: %lld\nembedding width: %d\nsha256 of the weights: %s\n",
-                     o->out, info->name, info->architecture, (long long)info->parameters, (int)info->embedding, info->sha256);
+        return cli_print_json(json_pack("{s:s, s:s, s:s, s:o?, s:I, s:i, s:s}", "path", o->out, "from", o->weights,
+                                        "encoder", info->name, "architecture", json_loads(info->architecture, 0, NULL),
+                                        "parameters", (json_int_t)info->parameters, "embedding", (int)info->embedding,
+                                        "sha256", info->sha256));
+    return cli_print("%s\nencoder: %s\narchitecture: %s\nparameters: %lld\nembedding width: %d\n"
+                     "sha256 of the weights: %s\n",
+                     o->out, info->name, info->architecture, (long long)info->parameters, (int)info->embedding,
+                     info->sha256);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {
@@ -66,7 +70,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     encoder_options.source = &source;
     EC_TRY(ec__encoder_open(session.be, &encoder_options, &encoder));
     const ec_encoder_info *info = ec__encoder_info(encoder);
-    const char *const metadata[][2] = {{"encoder", info->name}, {"architecture", info->architecture}, {"sha256", info->sha256}};
+    const char *const metadata[][2] = {{"encoder", info->name}, {"architecture", info->architecture},
+                                       {"sha256", info->sha256}};
     EC_TRY(ec__encoder_weights_read(encoder_options.kind, &source, &weights));
     EC_TRY(ec__encoder_weights_write(&weights, o->out, metadata, 3));
     EC_TRY(print(cli, o, info));
@@ -81,10 +86,10 @@ done:
 const cli_command cli_import = {
     .name = "import",
     .summary = "Bring encoder weights under canonical names and say what they are.",
-    .details = "Understands the names of OpenAI's CLIP, of Hugging Face's CLIP, of ShortChunkCNN_Res, and of a whole Emo-CLIM "
-               "model (prefixes image_backbone.model. and audio_backbone.). The SHA-256 is of the weights, not of the file: "
-               "it is the same whatever names they came under. Conversion is not needed: image_backbone.weights and "
-               "audio_backbone.weights take all of these names.",
+    .details = "Understands the names of OpenAI's CLIP, of Hugging Face's CLIP, of ShortChunkCNN_Res, and of a whole "
+               "Emo-CLIM model (prefixes image_backbone.model. and audio_backbone.). The SHA-256 is of the weights, not "
+               "of the file: it is the same whatever names they came under. Conversion is not needed: "
+               "image_backbone.weights and audio_backbone.weights take all of these names.",
     .options = options,
     .values_size = sizeof(import_options),
     .run = run,

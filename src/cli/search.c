@@ -14,7 +14,8 @@ typedef struct search_options {
 static const search_options defaults = {.k = 10};
 
 static const cli_option options[] = {
-    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE", .help = "checkpoint with the trained heads",
+    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE",
+     .help = "checkpoint with the trained heads",
      .offset = offsetof(search_options, checkpoint)},
     {.name = "image", .type = CLI_TEXT, .argument = "FILE", .help = "picture to search with",
      .offset = offsetof(search_options, image)},
@@ -24,7 +25,8 @@ static const cli_option options[] = {
      .offset = offsetof(search_options, index)},
     {.name = "k", .letter = 'k', .type = CLI_INT, .argument = "K", .low = 1, .high = 1000000,
      .help = "items to show (default: 10)", .offset = offsetof(search_options, k)},
-    {.name = "threads", .type = CLI_INT, .argument = "N", .low = 0, .high = 4096, .offset = offsetof(search_options, threads),
+    {.name = "threads", .type = CLI_INT, .argument = "N", .low = 0, .high = 4096,
+     .offset = offsetof(search_options, threads),
      .help = "CPU threads (default: all processors)"},
     {0},
 };
@@ -72,12 +74,14 @@ static ec_status rank_items(search *s) {
 static ec_status print_json(const search *s) {
     json_t *results = json_array();
     for (int32_t i = 0; i < s->found; i++)
-        json_array_append_new(results, json_pack("{s:i, s:f, s:s, s:s?}", "rank", i + 1, "score", (double)s->match[i].score,
-                                                 "id", ec_index_id(s->index, s->match[i].item), "label",
+        json_array_append_new(results, json_pack("{s:i, s:f, s:s, s:s?}", "rank", i + 1, "score",
+                                                 (double)s->match[i].score, "id",
+                                                 ec_index_id(s->index, s->match[i].item), "label",
                                                  ec_index_label(s->index, s->match[i].item)));
-    return cli_print_json(json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "query", s->o->image ? s->o->image : s->o->music,
-                                    "index", s->o->index, "items", (json_int_t)ec_index_items(s->index), "encode_ms",
-                                    s->encode_ms, "load_ms", s->load_ms, "search_ms", s->search_ms, "results", results));
+    return cli_print_json(json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "query",
+                                    s->o->image ? s->o->image : s->o->music, "index", s->o->index, "items",
+                                    (json_int_t)ec_index_items(s->index), "encode_ms", s->encode_ms, "load_ms",
+                                    s->load_ms, "search_ms", s->search_ms, "results", results));
 }
 
 static ec_status print_results(const search *s) {
@@ -118,8 +122,8 @@ done:
 const cli_command cli_search = {
     .name = "search",
     .summary = "Find the music nearest to a picture, or the pictures nearest to a piece of music.",
-    .details = "The index comes from \"emoclim embed\" with the same checkpoint. The search is exact: cosine similarity "
-               "with every item, equal ones in the order of the index.",
+    .details = "The index comes from \"emoclim embed\" with the same checkpoint. The search is exact: cosine "
+               "similarity with every item, equal ones in the order of the index.",
     .options = options,
     .values_size = sizeof(search_options),
     .defaults = &defaults,

@@ -169,8 +169,8 @@ static ec_status check_features(const ec_run *run, const ec_checkpoint *checkpoi
     for (int m = 0; m < EC_MODALITIES; m++) {
         const ec_cache_info *info = ec__cache_info(run->cache[m]);
         if (!checkpoint->meta.features[m]) continue;
-        EC_RETURN_IF(ec__feature_origin_check(checkpoint->path, checkpoint->meta.features[m], info->path, &info->identity,
-                                              false));
+        EC_RETURN_IF(ec__feature_origin_check(checkpoint->path, checkpoint->meta.features[m], info->path,
+                                              &info->identity, false));
     }
     return EC_OK;
 }

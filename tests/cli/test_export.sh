@@ -93,7 +93,9 @@ run 0 cache build --quiet media.yaml
 run 0 train --quiet media.yaml logging.folder=run
 checkpoint=$(newest run)
 run 0 checkpoint show --json "$checkpoint"
-says out "encoder_sha256"
+says out '"music_features"'
+run 0 checkpoint show "$checkpoint"
+says out 'image features: {"encoder":"clip_vit","encoder_sha256":"'
 picture=$(ls data/images/* | head -n 1)
 run 0 embed -c "$checkpoint" --modality image -o index.h5 "$picture"
 run 0 embed -c "$checkpoint" --cache m.h5 -o music-index.h5

@@ -1,6 +1,6 @@
-/* Writes small random encoders for tests of the program: make_weights FOLDER [SEED]. openai.safetensors has a CLIP image encoder
- * under OpenAI's names and a tensor of the text encoder; model.safetensors has the same one and a ShortChunkCNN under the
- * names of a whole Emo-CLIM model, and a tensor of its heads. */
+/* Writes small random encoders for tests of the program: make_weights FOLDER [SEED]. openai.safetensors has a CLIP
+ * image encoder under OpenAI's names and a tensor of the text encoder; model.safetensors has the same one and a
+ * ShortChunkCNN under the names of a whole Emo-CLIM model, and a tensor of its heads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +37,8 @@ static void add(list *l, const ec_weight *w, const char *prefix) {
 
 static void add_other(list *l, const char *name) {
     static const float numbers[2] = {1, 2};
-    l->item[l->count++] = (ec_safetensors_item){.name = name, .dtype = EC_DTYPE_F32, .rank = 1, .dim = {2}, .data = numbers};
+    l->item[l->count++] = (ec_safetensors_item){.name = name, .dtype = EC_DTYPE_F32, .rank = 1, .dim = {2},
+                                                .data = numbers};
 }
 
 static void write(const list *l, const char *folder, const char *name) {
@@ -54,13 +55,17 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: make_weights FOLDER [SEED]\n");
         return 2;
     }
-    const ec_clip_vit_shape shape = {.width = 64, .layers = 2, .heads = 1, .hidden = 128, .patch = 16, .grid = 2, .output = 24};
+    const ec_clip_vit_shape shape = {.width = 64, .layers = 2, .heads = 1, .hidden = 128, .patch = 16, .grid = 2,
+                                     .output = 24};
     CHECK_OK(ec__backend_open("cpu", 1, &be));
     CHECK_OK(ec__clip_vit_declare(&shape, &clip));
     CHECK_OK(ec__shortchunk_declare(4, &music));
     CHECK_OK(ec__weights_randomize(&clip, be, argc == 3 ? strtoull(argv[2], NULL, 10) : 1));
     CHECK_OK(ec__weights_randomize(&music, be, 2));
-    for (int32_t i = 0; i < clip.count; i++) add(&openai, &clip.item[i], ""), add(&model, &clip.item[i], "image_backbone.model.");
+    for (int32_t i = 0; i < clip.count; i++) {
+        add(&openai, &clip.item[i], "");
+        add(&model, &clip.item[i], "image_backbone.model.");
+    }
     for (int32_t i = 0; i < music.count; i++)
         if (!music.item[i].optional) add(&model, &music.item[i], NULL);
     add_other(&openai, "transformer.resblocks.0.ln_1.bias");

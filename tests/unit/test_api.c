@@ -31,7 +31,8 @@ static int write_index(void **state) {
         label[i] = i % 3 - 1;
     }
     memcpy(embedding[40], embedding[20], sizeof embedding[20]);
-    const ec_embedding_content content = {.modality = "music", .checkpoint_digest = digest, .rows = ITEMS, .width = WIDTH,
+    const ec_embedding_content content = {.modality = "music", .checkpoint_digest = digest, .rows = ITEMS,
+                                          .width = WIDTH,
                                           .class_count = 2, .embedding = embedding[0], .label = label, .id = id,
                                           .class_names = classes};
     snprintf(path, sizeof path, "%s/index.h5", test_folder());

@@ -47,7 +47,8 @@ static ec_checkpoint_meta make(int64_t step) {
     batches = step;
     return (ec_checkpoint_meta){.step = step, .epoch = step / 10, .sampler_position = step % 10,
                                 .seed = 0xfedcba9876543210u,
-                                .ranks = 2, .shards = 8, .best_metric = 0.25, .config = config_text};
+                                .ranks = 2, .shards = 8, .best_metric = 0.25, .config = config_text,
+                                .features = {"{\"encoder\":\"a\"}", "{\"encoder\":\"b\"}"}};
 }
 
 static char *in_folder(const char *name) {
@@ -68,6 +69,8 @@ static bool same_as_made(const ec_checkpoint *c, int64_t step) {
                 c->meta.seed == meta.seed &&
                 c->meta.sampler_position == meta.sampler_position && c->meta.ranks == 2 && c->meta.shards == 8 &&
                 c->meta.best_metric == 0.25 && strcmp(c->meta.config, config_text) == 0 &&
+                c->meta.features[0] && strcmp(c->meta.features[0], meta.features[0]) == 0 &&
+                c->meta.features[1] && strcmp(c->meta.features[1], meta.features[1]) == 0 &&
                 strcmp(c->program, "emoclim " EMOCLIM_VERSION) == 0;
     for (int k = 0; k < ARRAYS && same; k++) {
         const ec_checkpoint_array *found = ec__checkpoint_find(c, arrays[k].name);

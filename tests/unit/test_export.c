@@ -86,7 +86,8 @@ static void check_load(ec_backend *be, const ec_heads_config *config, const char
     for (int32_t i = 0; i < heads->buffers.count; i++) {
         float *x = malloc(sizeof *x * (size_t)heads->buffers.items[i].count);
         CHECK_OK(ec__heads_export_buffer(heads, i, x));
-        assert_memory_equal(x, s->array[2 * heads->params.count + i].data, sizeof *x * (size_t)heads->buffers.items[i].count);
+        assert_memory_equal(x, s->array[2 * heads->params.count + i].data,
+                            sizeof *x * (size_t)heads->buffers.items[i].count);
         free(x);
     }
     for (int32_t k = 0; k < 2 * heads->params.count; k++)
@@ -135,7 +136,8 @@ static void test_origin(void **state) {
     (void)state;
     static const char sum[] = "00000000000000000000000000000000000000000000000000000000000000aa";
     static const char other_sum[] = "00000000000000000000000000000000000000000000000000000000000000bb";
-    const ec_cache_identity made = {.modality = "music", .encoder = "shortchunk", .encoder_sha256 = sum, .dtype = EC_H5_F16,
+    const ec_cache_identity made = {.modality = "music", .encoder = "shortchunk", .encoder_sha256 = sum,
+                                    .dtype = EC_H5_F16,
                                     .preprocessing = "{\"n_fft\":512,\"crop\":\"random\",\"crop_seed\":1}",
                                     .manifest_sha256 = sum, .views = 1, .width = 512};
     char *text = NULL, *again = NULL;
