@@ -87,8 +87,8 @@ const cli_command cli_import = {
     .name = "import",
     .summary = "Bring encoder weights under canonical names and say what they are.",
     .details = "Understands the names of OpenAI's CLIP, of Hugging Face's CLIP, of ShortChunkCNN_Res, and of a whole "
-               "Emo-CLIM model (prefixes image_backbone.model. and audio_backbone.). The SHA-256 is of the weights, not "
-               "of the file: it is the same whatever names they came under. Conversion is not needed: "
+               "Emo-CLIM model (prefixes image_backbone.model. and audio_backbone.). The SHA-256 is of the weights, "
+               "not of the file: it is the same whatever names they came under. Conversion is not needed: "
                "image_backbone.weights and audio_backbone.weights take all of these names.",
     .options = options,
     .values_size = sizeof(import_options),
