@@ -154,7 +154,7 @@ static void test_errors_name_place(void **state) {
     CHECK_ERROR(ec__h5_get_text(file, "step", &string), EC_ERR_DATA, "text expected");
     ec__h5_close(file);
     CHECK_ERROR(ec__h5_open("/nonexistent/x.h5", &file), EC_ERR_DATA, "/nonexistent/x.h5");
-    CHECK_ERROR(ec__h5_open(test_folder(), &file), EC_ERR_DATA, "as HDF5");
+    CHECK_ERROR(ec__h5_open(test_folder(), &file), EC_ERR_DATA, "is not a regular file");
     CHECK_ERROR(ec__h5_create("/nonexistent/x.h5", &file), EC_ERR_IO, "/nonexistent/x.h5");
     CHECK_OK(ec__file_write(text, "This is not HDF5.", 17));
     CHECK_ERROR(ec__h5_open(text, &file), EC_ERR_DATA, "text.h5: cannot open it as HDF5");
