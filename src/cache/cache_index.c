@@ -6,25 +6,6 @@
 #include "cache/cache_reader.h"
 #include "core/file.h"
 
-static ec_status read_version(ec_h5 *file) {
-    ec_status status = EC_OK;
-    char *format = NULL;
-    bool marked = false;
-    int64_t version = 0;
-    EC_TRY(ec__h5_has_attribute(file, "format", &marked));
-    if (!marked) EC_FAIL(EC_ERR_DATA, "%s is not a feature cache", ec__h5_path(file));
-    EC_TRY(ec__h5_get_text(file, "format", &format));
-    if (strcmp(format, EC_CACHE_FORMAT) != 0)
-        EC_FAIL(EC_ERR_DATA, "%s is not a feature cache but of the format \"%.80s\"", ec__h5_path(file), format);
-    EC_TRY(ec__h5_get_i64(file, "format_version", &version));
-    if (version != EC_CACHE_VERSION)
-        EC_FAIL(EC_ERR_DATA, "%s: feature cache of format version %lld; this program reads version %d",
-                ec__h5_path(file), (long long)version, EC_CACHE_VERSION);
-done:
-    free(format);
-    return status;
-}
-
 static ec_status read_identity(ec_h5 *file, ec_cache *cache) {
     int64_t random_weights;
     EC_RETURN_IF(ec__h5_get_text(file, "created_by", &cache->created_by));
@@ -144,7 +125,7 @@ ec_status ec__cache_read_index(const char *path, ec_cache *cache, int64_t *offse
     ec_h5 *file = NULL;
     EC_TRY(ec__format(&cache->path, "%s", path));
     EC_TRY(ec__h5_open(path, &file));
-    EC_TRY(read_version(file));
+    EC_TRY(ec__h5_check_format(file, "a feature cache", EC_CACHE_FORMAT, EC_CACHE_VERSION));
     EC_TRY(read_identity(file, cache));
     EC_TRY(read_shape(file, cache, offset));
     EC_TRY(read_rows(file, cache));

@@ -102,25 +102,6 @@ done:
     return status;
 }
 
-static ec_status check_format(ec_h5 *file, const char *path) {
-    ec_status status = EC_OK;
-    char *format = NULL;
-    bool marked = false;
-    int64_t version = 0;
-    EC_TRY(ec__h5_has_attribute(file, "format", &marked));
-    if (!marked) EC_FAIL(EC_ERR_DATA, "%s is not a file of embeddings", path);
-    EC_TRY(ec__h5_get_text(file, "format", &format));
-    if (strcmp(format, EC_EMBEDDING_FORMAT) != 0)
-        EC_FAIL(EC_ERR_DATA, "%s is not a file of embeddings but of the format \"%.80s\"", path, format);
-    EC_TRY(ec__h5_get_i64(file, "format_version", &version));
-    if (version != EC_EMBEDDING_VERSION)
-        EC_FAIL(EC_ERR_DATA, "%s: embeddings of format version %" PRId64 "; this program reads version %d", path,
-                version, EC_EMBEDDING_VERSION);
-done:
-    free(format);
-    return status;
-}
-
 /* Room for the embeddings, to be freed as usual; NULL without memory. On large pages where the system has them: to get
  * small ones takes as long as to read 50 MB into them. */
 static float *make_room(size_t bytes) {
@@ -179,7 +160,7 @@ ec_status ec__embedding_read(const char *path, ec_embeddings **out) {
     if (!e) EC_FAIL(EC_ERR_MEMORY, "no memory for embeddings");
     EC_TRY(ec__format(&e->path, "%s", path));
     EC_TRY(ec__h5_open(path, &file));
-    EC_TRY(check_format(file, path));
+    EC_TRY(ec__h5_check_format(file, "a file of embeddings", EC_EMBEDDING_FORMAT, EC_EMBEDDING_VERSION));
     EC_TRY(ec__h5_get_text(file, "created_by", &e->created_by));
     EC_TRY(ec__h5_get_text(file, "modality", &e->modality));
     EC_TRY(ec__h5_get_text(file, "checkpoint_digest", &e->checkpoint_digest));

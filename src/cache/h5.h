@@ -91,9 +91,6 @@ ec_status ec__h5_write(ec_h5 *file, const char *name, ec_h5_type type, int32_t r
 /* Creates a data set of count strings, as wide as the longest. EC_ERR_DATA for text that is not UTF-8 or too long. */
 ec_status ec__h5_write_strings(ec_h5 *file, const char *name, const char *const *text, int64_t count);
 
-/* Fills a data set that exists already (same type, same number of elements). */
-ec_status ec__h5_fill(ec_h5 *file, const char *name, ec_h5_type type, const void *data);
-
 bool ec__h5_has(ec_h5 *file, const char *name);
 
 /* EC_ERR_DATA when there is no such data set, when its type is none of ours, or when it is neither contiguous nor
@@ -130,5 +127,9 @@ ec_status ec__h5_has_attribute(ec_h5 *file, const char *name, bool *out);
 ec_status ec__h5_get_i64(ec_h5 *file, const char *name, int64_t *out);
 ec_status ec__h5_get_f64(ec_h5 *file, const char *name, double *out);
 ec_status ec__h5_get_text(ec_h5 *file, const char *name, char **out); /* owned by the caller */
+
+/* Do the attributes format and format_version say that this file is of that format, in the one version that is read?
+ * what: its kind, for messages: "a checkpoint". EC_ERR_DATA otherwise. */
+ec_status ec__h5_check_format(ec_h5 *file, const char *what, const char *format, int64_t version);
 
 #endif

@@ -124,3 +124,22 @@ done:
     ec__h5_leave();
     return status;
 }
+
+ec_status ec__h5_check_format(ec_h5 *file, const char *what, const char *format, int64_t version) {
+    ec_status status = EC_OK;
+    char *found = NULL;
+    bool marked = false;
+    int64_t found_version = 0;
+    EC_TRY(ec__h5_has_attribute(file, "format", &marked));
+    if (!marked) EC_FAIL(EC_ERR_DATA, "%s is not %s", file->path, what);
+    EC_TRY(ec__h5_get_text(file, "format", &found));
+    if (strcmp(found, format) != 0)
+        EC_FAIL(EC_ERR_DATA, "%s is not %s but of the format \"%.80s\"", file->path, what, found);
+    EC_TRY(ec__h5_get_i64(file, "format_version", &found_version));
+    if (found_version != version)
+        EC_FAIL(EC_ERR_DATA, "%s is %s of format version %lld; this program reads version %lld", file->path, what,
+                (long long)found_version, (long long)version);
+done:
+    free(found);
+    return status;
+}

@@ -64,22 +64,6 @@ done:
     return status;
 }
 
-ec_status ec__h5_fill(ec_h5 *file, const char *name, ec_h5_type type, const void *data) {
-    ec_status status = EC_OK;
-    hid_t kind = -1, set = -1;
-    ec__h5_enter();
-    kind = ec__h5_type_new(type, 0);
-    set = H5Dopen2(file->id, name, H5P_DEFAULT);
-    if (kind < 0 || set < 0) EC_H5_FAIL(file, "open", name);
-    if (H5Dwrite(set, kind, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) EC_H5_FAIL(file, "write", name);
-    EC_H5_CHECK_WRITTEN(file, name);
-done:
-    ec__h5_drop(set);
-    ec__h5_drop(kind);
-    ec__h5_leave();
-    return status;
-}
-
 /* All strings side by side, padded to the width of the longest. */
 static ec_status pack(const ec_h5 *file, const char *name, const char *const *text, int64_t count, size_t *width,
                       char **out) {

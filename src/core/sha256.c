@@ -1,8 +1,6 @@
 #include "core/sha256.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,26 +45,5 @@ ec_status ec__sha256_bytes(const void *bytes, size_t count, char hex[EC_SHA256_H
     EC_TRY(ec__sha256_hex(hash, hex));
 done:
     ec__sha256_free(hash);
-    return status;
-}
-
-ec_status ec__sha256_file(const char *path, char hex[EC_SHA256_HEX]) {
-    enum { PIECE = 1 << 20 };
-    ec_status status = EC_OK;
-    ec_sha256 *hash = NULL;
-    char *piece = NULL;
-    FILE *stream = fopen(path, "rbe");
-    if (!stream) EC_FAIL(EC_ERR_DATA, "cannot open %s: %s", path, strerror(errno));
-    piece = malloc(PIECE);
-    if (!piece) EC_FAIL(EC_ERR_MEMORY, "no memory to read %s", path);
-    EC_TRY(ec__sha256_new(&hash));
-    size_t got;
-    while ((got = fread(piece, 1, PIECE, stream)) > 0) EC_TRY(ec__sha256_update(hash, piece, got));
-    if (ferror(stream)) EC_FAIL(EC_ERR_IO, "cannot read %s: %s", path, strerror(errno));
-    EC_TRY(ec__sha256_hex(hash, hex));
-done:
-    ec__sha256_free(hash);
-    free(piece);
-    if (stream) fclose(stream);
     return status;
 }

@@ -15,8 +15,7 @@ ec_status ec__sha256_update(ec_sha256 *hash, const void *bytes, size_t count);
 ec_status ec__sha256_hex(ec_sha256 *hash, char hex[EC_SHA256_HEX]); /* ends the hash; only free may follow */
 void ec__sha256_free(ec_sha256 *hash);
 
-/* Hash of a whole file, read in pieces. */
-ec_status ec__sha256_file(const char *path, char hex[EC_SHA256_HEX]);
+/* Hash of bytes at once. */
 ec_status ec__sha256_bytes(const void *bytes, size_t count, char hex[EC_SHA256_HEX]);
 
 #endif

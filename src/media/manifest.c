@@ -33,8 +33,6 @@ typedef struct reader {
     ec_manifest *manifest;
 } reader;
 
-const char *ec__manifest_split_name(ec_manifest_split split) { return split_name[split]; }
-
 /* Raises an error at a field. */
 #define FAIL_FIELD(r, f, ...)                                     \
     do {                                                          \

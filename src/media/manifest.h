@@ -52,7 +52,4 @@ void ec__manifest_free(ec_manifest *manifest);
 ec_status ec__manifest_map_labels(const ec_manifest *manifest, const char *const *class_name, int32_t classes,
                                   int32_t *index);
 
-/* "train", "valid", "test"; "none". */
-const char *ec__manifest_split_name(ec_manifest_split split);
-
 #endif

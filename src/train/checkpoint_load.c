@@ -7,25 +7,6 @@
 #include "core/file.h"
 #include "train/checkpoint_internal.h"
 
-static ec_status check_format(ec_h5 *file, const char *path) {
-    ec_status status = EC_OK;
-    char *format = NULL;
-    bool marked = false;
-    int64_t version = 0;
-    EC_TRY(ec__h5_has_attribute(file, "format", &marked));
-    if (!marked) EC_FAIL(EC_ERR_DATA, "%s is not a checkpoint", path);
-    EC_TRY(ec__h5_get_text(file, "format", &format));
-    if (strcmp(format, EC_CHECKPOINT_FORMAT) != 0)
-        EC_FAIL(EC_ERR_DATA, "%s is not a checkpoint but of the format \"%.80s\"", path, format);
-    EC_TRY(ec__h5_get_i64(file, "format_version", &version));
-    if (version != EC_CHECKPOINT_VERSION)
-        EC_FAIL(EC_ERR_DATA, "%s: checkpoint of format version %" PRId64 "; this program reads version %d", path,
-                version, EC_CHECKPOINT_VERSION);
-done:
-    free(format);
-    return status;
-}
-
 static ec_status get_count(ec_h5 *file, const char *name, int32_t *out) {
     int64_t value;
     EC_RETURN_IF(ec__h5_get_i64(file, name, &value));
@@ -179,7 +160,7 @@ ec_status ec__checkpoint_load(const char *path, ec_checkpoint **out) {
     if (!c) EC_FAIL(EC_ERR_MEMORY, "no memory for a checkpoint");
     EC_TRY(ec__format(&c->path, "%s", path));
     EC_TRY(ec__h5_open(path, &file));
-    EC_TRY(check_format(file, path));
+    EC_TRY(ec__h5_check_format(file, "a checkpoint", EC_CHECKPOINT_FORMAT, EC_CHECKPOINT_VERSION));
     EC_TRY(read_meta(file, c));
     EC_TRY(read_arrays(file, c, &sum));
     EC_TRY(check_surplus(file, c));
