@@ -30,7 +30,7 @@ static json_t *summary_json(const ec_build_summary *s, const char *path) {
 static ec_status print_summary(const ec_build_summary *s, const char *path) {
     if (s->up_to_date) return cli_print("%s: up to date, %lld rows\n", path, (long long)(s->rows - s->skipped));
     if (s->resumed > 0)
-        EC_RETURN_IF(cli_print("%s: %lld of %lld rows were there already\n", path, (long long)s->resumed,
+        EC_RETURN_IF(cli_print("%s: went on with %lld of %lld rows\n", path, (long long)s->resumed,
                                (long long)s->rows));
     EC_RETURN_IF(cli_print("%s: %lld rows encoded in %.1f s (%.1f a second)\n", path, (long long)s->encoded, s->seconds,
                            s->seconds > 0 ? (double)s->encoded / s->seconds : 0.0));

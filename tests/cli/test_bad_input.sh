@@ -233,7 +233,7 @@ row 0 "" $cache dataset.image_cache=half.h5 dataset.audio_cache=other_half.h5 da
 row 3 "music.h5 holds features of modality music; image was expected (dataset.image_cache)" $train dataset.image_cache=music.h5 dataset.audio_cache=images.h5
 row 3 'modality is "music", expected "image"' $eval --images music.h5 --music images.h5
 row 3 "both must be built with the same list (dataset.class_names)" $train dataset.image_cache=other_class.h5
-row 3 "have different lists of classes" $eval --images other_class.h5
+row 3 "other_class.h5 has 7 classes" $eval --images other_class.h5
 row 3 "no class has both images ($work/half.h5) and music ($work/other_half.h5)" $train dataset.image_cache=half.h5 dataset.audio_cache=other_half.h5
 row 3 'no_train.h5 has no row of split "train"' $train dataset.image_cache=no_train.h5
 row 3 'has no row of split "valid"' $eval --split valid
