@@ -2,7 +2,8 @@
 # The whole test suite in one command: installs what is missing where it can, builds, runs, prints a summary.
 #
 #   tests/run.sh            everything that fits into a few minutes on 2 cores (what CI runs)
-#   tests/run.sh LABEL...   only these: unit golden dist cli fault sanitize fuzz; slow and valgrind only when named
+#   tests/run.sh LABEL...   only these: unit golden dist cli fault sanitize fuzz; slow, cluster and valgrind only when
+#                         named (cluster: as root, with the packages of docs/cluster.md; skipped where they are missing)
 #
 # A part that fails does not keep the next from running; the last line sums up, and the exit status tells.
 set -u
@@ -15,7 +16,7 @@ trap 'rm -f "$log"' EXIT
 wanted() { # LABEL: is it asked for?
     local l
     if [ ${#labels[@]} -eq 0 ]; then
-        [ "$1" != slow ] && [ "$1" != valgrind ]
+        [ "$1" != slow ] && [ "$1" != cluster ] && [ "$1" != valgrind ]
         return
     fi
     for l in "${labels[@]}"; do [ "$l" = "$1" ] && return 0; done
@@ -46,7 +47,7 @@ run_part() { # COMMAND...: a part that counts as one test
 
 launch/build.sh release || exit 1
 pattern=
-for label in unit golden dist cli fault slow; do
+for label in unit golden dist cli fault cluster slow; do
     if wanted $label; then pattern="${pattern:+$pattern|}^$label\$"; fi
 done
 [ -z "$pattern" ] || run_ctest release -L "$pattern"

@@ -18,9 +18,11 @@ typedef struct cli_session_options {
     const char *device; /* NULL: "auto" */
     int64_t threads;    /* of this rank; 0: the processors of the host shared between its ranks */
     double deadline_s;  /* 0: the communicator's own */
+    const ec_config *config; /* borrowed; what all ranks must agree on, or NULL */
 } cli_session_options;
 
 /* Collective over the processes that mpirun started; alone, MPI is not touched. Signals are caught from here on.
+ * Ranks that run another program or configuration than the others are named (cli/consistency.h).
  * cli_session_close also after an error. */
 ec_status cli_session_open(const cli_session_options *options, cli_session *out);
 void cli_session_close(cli_session *session);

@@ -1,0 +1,125 @@
+# To be sourced by the batch scripts of this folder: how a job starts, stops, and comes back.
+#
+# A job that gets USR1 (the scheduler's warning before the time limit or a preemption) passes it on; the ranks agree,
+# write a checkpoint and exit with 75; the job then requeues itself and goes on with --resume auto. So does a job that
+# broke off in another way that may pass (a lost host), but only three times in a row without progress. Wrong
+# configurations, data and environments (exit codes 2, 3, 4) are never requeued.
+
+root=${EMOCLIM_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
+if [ ! -f "$root/cluster/job.sh" ]; then
+    echo "emoclim: $root is not the repository: submit from its root, or set EMOCLIM_ROOT" >&2
+    exit 2
+fi
+emoclim=${EMOCLIM:-$root/build/release/emoclim}
+job_tries=${EMOCLIM_TRIES:-3} # starts in a row without progress
+[ -z "${EMOCLIM_ENVIRONMENT:-}" ] || . "$EMOCLIM_ENVIRONMENT" # "module load ..." of the site
+
+job_fail() { # EXIT_CODE TEXT...
+    local code=$1
+    shift
+    echo "emoclim: $*" >&2
+    exit "$code"
+}
+
+# The value of a key of the resolved configuration: job_configured SECTION KEY CONFIG [KEY=VALUE ...].
+job_configured() {
+    local section=$1 key=$2
+    shift 2
+    "$emoclim" config print "$@" |
+        awk -v section="$section:" -v key="$key:" '/^[^ ]/ { in_it = $1 == section } in_it && $1 == key { print $2; exit }'
+}
+
+# Checks program and configuration before anything is started, and finds the folders that show progress.
+job_prepare() { # COMMAND CONFIG [KEY=VALUE ...]
+    local command=$1
+    shift
+    job_ranks=${SLURM_NTASKS:-1}
+    job_threads=${SLURM_CPUS_PER_TASK:-1}
+    [ -x "$emoclim" ] || job_fail 4 "$emoclim is missing: run launch/build.sh release, or set EMOCLIM"
+    if [ "$command" = train ]; then
+        "$emoclim" config check "$@" --ranks "$job_ranks" || exit
+    else
+        "$emoclim" config check "$@" || exit
+    fi
+    job_folder=$(job_configured logging folder "$@")
+    job_watched=("$(job_configured checkpoint folder "$@")")
+    if [ "$command" != train ]; then
+        local cache
+        job_watched=()
+        for cache in image_cache audio_cache; do
+            cache=$(job_configured dataset $cache "$@")
+            job_watched+=("$cache" "$cache.building")
+        done
+    fi
+    mkdir -p "$job_folder" || job_fail 4 "the run's folder $job_folder cannot be made"
+}
+
+# What is there, by name and size. It changes whenever a checkpoint is written or rows are encoded.
+job_state() { find "${job_watched[@]}" -type f ! -name '*.tmp*' -printf '%p %s\n' 2>/dev/null | sort | cksum; }
+
+# Counts starts without progress in FOLDER/restarts: "COUNT STATE". Submitted by hand, it begins anew.
+job_count_start() {
+    local file=$job_folder/restarts count=0 before=none now
+    now=$(job_state)
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [ -r "$file" ]; then read -r count before <"$file" || true; fi
+    if [ "$before" = "$now" ]; then count=$((count + 1)); else count=0; fi
+    echo "$count $now" >"$file"
+    if [ "$count" -ge "$job_tries" ]; then
+        job_fail 1 "started $((count + 1)) times without a new checkpoint or row: not again. The log above says why; submit anew"
+    fi
+}
+
+# Runs a launcher; USR1 and TERM of this script become USR1 of the launcher. Sets $job_code.
+job_run() { # COMMAND...
+    local pid seen=0 code=0
+    job_signals=0
+    "$@" &
+    pid=$!
+    trap 'job_signals=$((job_signals + 1)); kill -USR1 '"$pid"' 2>/dev/null || true' USR1 TERM
+    wait "$pid" || code=$?
+    while [ "$job_signals" -gt "$seen" ]; do # the trap broke off the wait, not the end of the launcher
+        seen=$job_signals
+        job_code=0
+        wait "$pid" || job_code=$?
+        [ "$job_code" -eq 127 ] || code=$job_code
+    done
+    trap '' USR1
+    trap - TERM
+    job_code=$code
+}
+
+# Requeues or ends, by $job_code.
+job_finish() {
+    case $job_code in
+    0)
+        rm -f "$job_folder/restarts"
+        exit 0
+        ;;
+    2 | 3 | 4) job_fail "$job_code" "exit code $job_code: this would fail again; not requeued" ;;
+    75) echo "emoclim: stopped with everything saved; requeued" >&2 ;;
+    *) echo "emoclim: broke off with exit code $job_code; requeued, unless $job_tries starts make no progress" >&2 ;;
+    esac
+    [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && SLURM_JOB_ID=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    if command -v scontrol >/dev/null; then
+        scontrol requeue "$SLURM_JOB_ID" && sleep 60 # Slurm ends this script
+    fi
+    exit 75 # where there is no scontrol: RequeueExit=75 in slurm.conf does it
+}
+
+# mpirun in the allocation: it finds the hosts by itself. EMOCLIM_BIND=none leaves ranks unbound (shared nodes).
+job_mpirun() { # ARGUMENTS of emoclim...
+    local placed=(--map-by "slot:PE=$job_threads" --bind-to core)
+    [ "${EMOCLIM_BIND:-core}" != none ] || placed=(--bind-to none)
+    if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+    job_count_start
+    job_run mpirun -np "$job_ranks" "${placed[@]}" "$emoclim" "$@" "distributed.threads=$job_threads"
+    job_finish
+}
+
+# The same by srun, which speaks PMIx with MPI.
+job_srun() { # ARGUMENTS of emoclim...
+    job_count_start
+    job_run srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="$job_threads" --ntasks="$job_ranks" \
+        "$emoclim" "$@" "distributed.threads=$job_threads"
+    job_finish
+}

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Runs emoclim on several hosts without a scheduler: checks the hosts, passes the environment, starts mpirun.
+#
+#   launch/multi-node.sh --hostfile FILE [OPTIONS] train --resume auto run.yaml [KEY=VALUE ...]
+#
+#   --hostfile FILE   one host a line, "NAME slots=RANKS"; a host without slots gets one rank
+#   --ranks N         ranks in all (default: all slots)
+#   --threads T       CPU threads of a rank, and cores that it is bound to (default: the host's processors shared, no binding)
+#   --interface IF    TCP over this interface only (default: what Open MPI finds, InfiniBand before TCP)
+#   --agent COMMAND   how a command reaches a host (default: ssh)
+#   --dry-run         print the command, start nothing and visit no host
+#
+# The program, the configuration and the caches must have the same path on all hosts. At the start ranks compare the
+# SHA-256 of both. Exit codes: 2 hosts or ranks that cannot work; 4 a host that lacks something; else those of emoclim.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/openmpi.sh"
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+
+hostfile= ranks= threads= interface= agent= dry=false
+while [ $# -gt 0 ]; do
+    case $1 in
+    --dry-run) dry=true; shift; continue ;;
+    --) shift; break ;;
+    --hostfile | --ranks | --threads | --interface | --agent) [ -n "${2:-}" ] || fail 2 "$1 needs a value" ;;
+    -*) usage ;;
+    *) break ;;
+    esac
+    case $1 in
+    --hostfile) hostfile=$2 ;;
+    --ranks) ranks=$2 ;;
+    --threads) threads=$2 ;;
+    --interface) interface=$2 ;;
+    --agent) agent=$2 ;;
+    esac
+    shift 2
+done
+[ $# -gt 0 ] && [ -n "$hostfile" ] || usage
+for number in "${ranks:-1}" "${threads:-1}"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || fail 2 "\"$number\" is not a number of at least 1"
+done
+[ -r "$hostfile" ] || fail 2 "the hostfile $hostfile cannot be read"
+
+find_program
+program=$(realpath "$program")
+detect_openmpi
+find_configuration "$@"
+
+hosts=() slots=0
+while read -r host rest; do
+    n=1
+    if [[ $rest =~ slots=([0-9]+) ]]; then n=${BASH_REMATCH[1]}; fi
+    [ "$n" -ge 1 ] || fail 2 "$hostfile: $host has no slots"
+    hosts+=("$host")
+    slots=$((slots + n))
+done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$hostfile")
+[ ${#hosts[@]} -gt 0 ] || fail 2 "$hostfile names no host"
+ranks=${ranks:-$slots}
+[ "$ranks" -le "$slots" ] || fail 2 "$ranks ranks need as many slots; $hostfile has $slots"
+ranks_are_legal "$ranks" "$1" || exit 2
+
+# Every host must answer and see the same files; mpirun's own messages about this are hard to read.
+reach=(${agent:-ssh -o BatchMode=yes -o ConnectTimeout=5})
+files=("$program")
+[ ${#configuration[@]} -eq 0 ] || files+=("$(realpath "${configuration[0]}")")
+missing=0
+if ! $dry; then
+    for host in "${hosts[@]}"; do
+        code=0
+        timeout 10 "${reach[@]}" "$host" true </dev/null >/dev/null 2>&1 || code=$?
+        if [ "$code" -ne 0 ]; then
+            echo "multi-node.sh: host $host does not answer (\"${reach[*]} $host true\": exit code $code)" >&2
+            missing=$((missing + 1))
+            continue
+        fi
+        for file in "${files[@]}"; do
+            timeout 10 "${reach[@]}" "$host" "test -r '$file'" </dev/null >/dev/null 2>&1 && continue
+            echo "multi-node.sh: host $host has no $file" >&2
+            missing=$((missing + 1))
+        done
+    done
+    [ "$missing" -eq 0 ] || fail 4 "$missing things are missing on the hosts of $hostfile"
+fi
+
+mpi_arguments=(-np "$ranks" --hostfile "$hostfile" --wdir "$PWD")
+place_ranks "${threads:-none}"
+notice_lost_hosts
+[ -z "$interface" ] || use_interface "$interface"
+if [ -n "$agent" ]; then
+    if [ "$mpi_major" -eq 4 ]; then mpi_arguments+=(--mca plm rsh --mca plm_rsh_agent "$agent")
+    else mpi_arguments+=(--prtemca plm ssh --prtemca plm_ssh_agent "$agent"); fi
+fi
+passed=()
+for name in $(compgen -e); do
+    case $name in
+    PATH | LD_LIBRARY_PATH | EMOCLIM_* | OMP_* | HDF5_* | NCCL_* | UCX_* | CUDA_* | DNNL_*)
+        mpi_arguments+=(-x "$name")
+        passed+=("$name")
+        ;;
+    esac
+done
+if [ -n "$threads" ] && [ ${#configuration[@]} -gt 0 ]; then
+    set -- "$@" "distributed.threads=$threads"
+fi
+
+echo "multi-node: $ranks ranks on ${#hosts[@]} hosts (${hosts[*]}); threads of a rank: ${threads:-the processors shared};" \
+    "network: ${interface:-chosen by Open MPI}; passed: ${passed[*]}; Open MPI $mpi_major; $program" >&2
+run_or_print $dry mpirun "${mpi_arguments[@]}" "$program" "$@"
