@@ -57,6 +57,7 @@ typedef struct job {
     int64_t count;
     int32_t *label;
     const char **id, **class_name;
+    char **cut_id; /* (count) of a manifest: owned names that id points to */
     int32_t class_count;
     float *z;
     uint8_t *good;
@@ -97,11 +98,14 @@ static ec_status open_cache(job *j) {
 static ec_status open_manifest(job *j) {
     EC_RETURN_IF(ec__manifest_read(j->o->manifest, &j->manifest));
     EC_RETURN_IF(make_arrays(j, j->manifest->count));
+    j->cut_id = calloc((size_t)j->manifest->count, sizeof *j->cut_id);
+    if (!j->cut_id) return EC_ERROR(EC_ERR_MEMORY, "no memory for the names of %lld items", (long long)j->manifest->count);
     j->count = j->manifest->count;
     for (int64_t i = 0; i < j->count; i++) {
         const ec_manifest_entry *e = &j->manifest->entry[i];
+        EC_RETURN_IF(ec__media_item_id(e, &j->cut_id[i]));
         j->item[i] = ec__media_item_of(e, i);
-        j->id[i] = e->path;
+        j->id[i] = j->cut_id[i];
         j->label[i] = e->label_index;
     }
     j->class_count = j->manifest->classes;
@@ -197,6 +201,8 @@ done:
     free(j.class_name);
     free(j.z);
     free(j.good);
+    for (int64_t i = 0; j.cut_id && i < j.manifest->count; i++) free(j.cut_id[i]);
+    free(j.cut_id);
     free(j.id);
     free(j.label);
     free(j.row);

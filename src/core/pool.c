@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Rounds of spinning before a thread sleeps: some tens of microseconds, longer than the gaps between the phases of a step
+/* Rounds of spinning before a thread sleeps: some 50 to 100 microseconds, longer than the gaps between the phases of a step
  * and short enough not to starve other processes on a shared machine. */
 enum { SPIN_ROUNDS = 4000, CACHE_LINE = 64 };
 

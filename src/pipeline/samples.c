@@ -64,17 +64,18 @@ ec_media_item ec__media_item_of(const ec_manifest_entry *entry, int64_t index) {
                            .index = index};
 }
 
+ec_status ec__media_item_id(const ec_manifest_entry *entry, char **out) {
+    bool open_end = isinf(entry->end_s);
+    if (entry->start_s == 0 && open_end) return ec__format(out, "%s", entry->path);
+    if (open_end) return ec__format(out, "%s#t=%g", entry->path, entry->start_s);
+    return ec__format(out, "%s#t=%g,%g", entry->path, entry->start_s, entry->end_s);
+}
+
 static ec_status add_sample(ec_samples *s, const ec_manifest_entry *entry, int64_t index, int32_t label) {
     static const uint8_t splits[] = {[EC_MANIFEST_SPLIT_NONE] = EC_SPLIT_TRAIN, [EC_MANIFEST_SPLIT_TRAIN] = EC_SPLIT_TRAIN,
                                      [EC_MANIFEST_SPLIT_VALID] = EC_SPLIT_VALID, [EC_MANIFEST_SPLIT_TEST] = EC_SPLIT_TEST};
-    bool open_end = isinf(entry->end_s);
     s->item[s->count] = ec__media_item_of(entry, index);
-    if (entry->start_s == 0 && open_end)
-        EC_RETURN_IF(ec__format(&s->id[s->count], "%s", entry->path));
-    else if (open_end)
-        EC_RETURN_IF(ec__format(&s->id[s->count], "%s#t=%g", entry->path, entry->start_s));
-    else /* the notation of W3C media fragments */
-        EC_RETURN_IF(ec__format(&s->id[s->count], "%s#t=%g,%g", entry->path, entry->start_s, entry->end_s));
+    EC_RETURN_IF(ec__media_item_id(entry, &s->id[s->count]));
     s->label[s->count] = label;
     s->split[s->count] = splits[entry->split];
     s->count++;

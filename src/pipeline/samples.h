@@ -29,4 +29,8 @@ void ec__samples_release(ec_samples *samples);
 /* Entry number index of a manifest as an item to read. Borrows its path. */
 ec_media_item ec__media_item_of(const ec_manifest_entry *entry, int64_t index);
 
+/* What an entry is called in caches and indices: its path, for a part of a recording with the cut behind it in the
+ * notation of W3C media fragments ("song.ogg#t=10,22"). Owned by the caller. */
+ec_status ec__media_item_id(const ec_manifest_entry *entry, char **out);
+
 #endif

@@ -7,7 +7,9 @@ seconds=${1:-10}
 if ! { command -v clang && echo 'int LLVMFuzzerTestOneInput(void){return 0;}' | clang -x c -fsanitize=fuzzer - -o /dev/null; } >/dev/null 2>&1; then
     echo "Fuzzing needs clang and its runtime (Debian 12: clang libclang-rt-14-dev)" >&2
     [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || exit 4
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends clang libclang-rt-14-dev >&2
+    export DEBIAN_FRONTEND=noninteractive
+    install="apt-get install -y -q --no-install-recommends clang libclang-rt-14-dev"
+    { $install || { apt-get update -q && $install; }; } >&2
 fi
 [ -f build/fuzz/build.ninja ] || cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz -- --quiet
