@@ -1,5 +1,6 @@
 /* Writes two caches of clustered features for tests of the program: make_caches FOLDER ROWS IMAGE_WIDTH MUSIC_WIDTH.
- * ROWS images and as many tracks of 6 classes; of ten rows seven are for training, two for validation, one for tests. */
+ * ROWS images and as many tracks of 6 classes; of ten rows seven are for training, two for validation, one for tests.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +28,8 @@ static void make(const char *folder, const char *name, const char *modality, uin
     for (int64_t r = 0; r < rows; r++) {
         label[r] = (int32_t)ec__rng_below(&rng, CLASSES);
         split[r] = split_of(r);
-        for (int64_t j = 0; j < width; j++) x[r * width + j] = centre[label[r] * width + j] + 2 * (float)ec__rng_normal(&rng);
+        for (int64_t j = 0; j < width; j++)
+            x[r * width + j] = centre[label[r] * width + j] + 2 * (float)ec__rng_normal(&rng);
     }
     const test_cache cache = {.modality = modality, .rows = rows, .width = width, .classes = CLASSES, .features = x,
                               .label = label, .split = split};

@@ -1,5 +1,6 @@
 /* Compares what the program made of the reference run with trace.h5: trace_check CHECKPOINT METRICS RETRIEVAL,
- * METRICS a metrics.jsonl with a line a step, RETRIEVAL the output of eval retrieval --split all --json. Tolerances: README.md beside the reference files. */
+ * METRICS a metrics.jsonl with a line a step, RETRIEVAL the output of eval retrieval --split all --json.
+ * Tolerances: README.md beside the reference files. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,8 +12,8 @@
 #include "train/trained.h"
 
 enum { FIRST_STEPS = 20, METRICS = 5 };
-static const double loss_limit_first = 2e-5, loss_limit = 1e-4, weight_limit = 1e-2, norm_limit = 5e-3, embed_limit = 1e-3,
-                    macro_limit = 1e-3, per_class_limit = 5e-3;
+static const double loss_limit_first = 2e-5, loss_limit = 1e-4, weight_limit = 1e-2, norm_limit = 5e-3,
+                    embed_limit = 1e-3, macro_limit = 1e-3, per_class_limit = 5e-3;
 
 /* Of the command line. */
 static const char *checkpoint_path, *metrics_path, *retrieval_path;
@@ -126,7 +127,8 @@ static void test_weights(void **state) {
     be->close(be);
 }
 
-/* Metric number c of an object in the layout of eval retrieval: {"precision": {"k=1": ...}, ..., "MAP": {"k=N/A": ...}}. */
+/* Metric number c of an object in the layout of eval retrieval:
+ * {"precision": {"k=1": ...}, ..., "MAP": {"k=N/A": ...}}. */
 static json_t *metric(json_t *root, int c) {
     static const char *const names[METRICS][2] = {
         {"precision", "k=1"}, {"precision", "k=5"}, {"precision", "k=10"}, {"MRR", "k=N/A"}, {"MAP", "k=N/A"}};
@@ -140,10 +142,12 @@ static void check_task(hid_t group, const char *task, void *arg) {
     char name[64];
     if (!found) fail_msg("no task %s", task);
     hid_t at = H5Gopen2(group, task, H5P_DEFAULT);
-    test_array labels = test_h5_i32(at, "labels"), per_class = test_h5_f64(at, "per_class"), macro = test_h5_f64(at, "macro");
+    test_array labels = test_h5_i32(at, "labels"), per_class = test_h5_f64(at, "per_class");
+    test_array macro = test_h5_f64(at, "macro");
     for (int c = 0; c < METRICS; c++) {
         json_t *by_class = metric(json_object_get(found, "per_class"), c);
-        test_limit(task, fabs(json_number_value(metric(json_object_get(found, "macro"), c)) - macro.f64[c]), macro_limit);
+        const double mean = json_number_value(metric(json_object_get(found, "macro"), c));
+        test_limit(task, fabs(mean - macro.f64[c]), macro_limit);
         assert_int_equal((int64_t)json_object_size(by_class), labels.count);
         for (int64_t i = 0; i < labels.count; i++) {
             snprintf(name, sizeof name, "class-%d", labels.i32[i]);
