@@ -18,7 +18,7 @@ for document in *.md docs/*.md; do
         case $path in *NAME*) continue ;; esac
         paths=$((paths + 1))
         compgen -G "$path" >/dev/null || complain "$document names $path, which does not exist"
-    done < <(grep -oE '(^|[^A-Za-z0-9_./-])(src|tests|docs|launch|configs|data|include)/[A-Za-z0-9_.*/-]+' "$document" |
+    done < <(grep -oE '(^|[^A-Za-z0-9_./-])(src|tests|docs|launch|cluster|configs|data|include)/[A-Za-z0-9_.*/-]+' "$document" |
         sed -E 's/^[^a-z]//' | sort -u)
     while IFS= read -r link; do
         case $link in *://* | '#'* | mailto:*) continue ;; esac

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# How jobs end on a throw-away Slurm with two nodes: a sweep and a cache build come to their end; what cannot work is told
+# once; what breaks off again and again is given up.
+# usage: test_slurm_ends.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
+set -eu
+. "$(dirname "$0")/../support/batch_jobs.sh"
+
+# A sweep over seeds; each task has the weights of the same run without a scheduler.
+edit array.sbatch sweep training.max_steps=30
+sed -i 's|--array=0-3|--array=0-1|' cluster/sweep.sbatch
+submit sweep -o 'sweep-%a.log'
+for task in 0 1; do
+    finished "sweep-$task" "${job}_$task" 0
+    "$EMOCLIM" train run.yaml training.max_steps=30 "training.seed=$task" "logging.folder=seed$task" >"seed$task.log" 2>&1
+    [ "$(digest "sweep/seed-$task")" = "$(digest "seed$task")" ] || complain "task $task: other weights than seed $task alone"
+done
+[ "$(digest seed0)" != "$(digest seed1)" ] || complain "the seed makes no difference"
+
+# A cache has the same bytes whether two nodes built it or one process.
+"$EMOCLIM" demo --out data --images 24 --tracks 12 >demo.log 2>&1
+cp "$EMOCLIM_ROOT/configs/quickstart.yaml" media.yaml
+"$EMOCLIM" config print media.yaml "dataset.image_manifest=$PWD/data/images.csv" "dataset.audio_manifest=$PWD/data/music.csv" \
+    "dataset.image_cache=$PWD/many-images.h5" "dataset.audio_cache=$PWD/many-music.h5" "logging.folder=$PWD/cache" >cache.yaml
+sed -e "s|^CONFIG=.*|CONFIG=$PWD/cache.yaml|" -e 's|--ntasks-per-node=4|--ntasks-per-node=1|' \
+    "$EMOCLIM_ROOT/cluster/cache.sbatch" >cluster/cache.sbatch
+submit cache
+finished cache "$job" 0
+"$EMOCLIM" cache build cache.yaml "dataset.image_cache=one-images.h5" "dataset.audio_cache=one-music.h5" >one.log 2>&1
+for modality in images music; do
+    cmp "many-$modality.h5" "one-$modality.h5" || complain "two nodes built another cache of $modality than one"
+done
+
+# Numbers of ranks that cannot share the batch, and files that are not there: told once, not requeued.
+edit train.sbatch refused distributed.shards=1 training.batch_size=33
+submit refused
+finished refused "$job" 2
+appears refused.log '2 ranks cannot share distributed.shards = 1 evenly'
+edit train.sbatch missing dataset.image_cache=nowhere.h5
+submit missing
+finished missing "$job" 3
+appears missing.log 'nowhere.h5'
+[ "$(grep -c 'not requeued' missing.log)" -eq 1 ] || complain "a missing cache: $(cat missing.log)"
+
+# A program that breaks off before any progress is started again so many times only.
+cat >broken.sh <<SCRIPT
+#!/bin/sh
+[ "\$1" != train ] || exit 5
+exec $EMOCLIM "\$@"
+SCRIPT
+chmod +x broken.sh
+edit train.sbatch broken
+EMOCLIM=$PWD/broken.sh EMOCLIM_TRIES=1 submit broken
+finished broken "$job" 1
+appears broken.log 'started 2 times without a new checkpoint'
+[ "$(grep -c 'broke off with exit code 5' broken.log)" -eq 1 ] || complain "not started once more: $(cat broken.log)"
+
+[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }

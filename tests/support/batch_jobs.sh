@@ -1,0 +1,73 @@
+# To be sourced by tests of the batch files, with the arguments of the test: starts a throw-away Slurm of two nodes that is
+# gone when the test ends, makes caches and a configuration in the work folder, and has the words to submit and to wait.
+export EMOCLIM=$1
+work=$2
+programs=$3
+EMOCLIM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export EMOCLIM_ROOT
+support=$EMOCLIM_ROOT/tests/support
+rm -rf "$work"
+mkdir -p "$work/cluster"
+cd "$work"
+wrong=0
+complain() {
+    echo "$*"
+    wrong=$((wrong + 1))
+}
+
+slurm=$(mktemp -d) # short: the socket's path has a limit
+trap '"$support/mini_slurm.sh" stop "$slurm"' EXIT
+"$support/mini_slurm.sh" start "$slurm" 2 2
+export SLURM_CONF=$slurm/slurm.conf
+# Two nodes of one machine: everything goes over the loopback, and both have the same cores.
+export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
+export OMPI_MCA_mpi_yield_when_idle=1 EMOCLIM_BIND=none OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+"$programs/make_caches" . 600 32 24
+cat >run.yaml <<'YAML'
+dataset: {image_cache: images.h5, audio_cache: music.h5}
+full_model: {hidden_dim: 16, output_dim: 8, base_output_dim: 8}
+training: {batch_size: 32, max_steps: 1000000, steps_per_epoch: 100000}
+distributed: {shards: 4, deadline_s: 60}
+checkpoint: {every_steps: 1000}
+logging: {every: 10}
+YAML
+
+# The two lines that a user edits. Where a user writes an absolute path, so does this.
+edit() { # FILE NAME OVERRIDE...: cluster/FILE with a configuration of its own
+    local file=$1 name=$2
+    shift 2
+    "$EMOCLIM" config print run.yaml "logging.folder=$name" "$@" >"$name.yaml"
+    sed -e "s|^CONFIG=.*|CONFIG=$PWD/$name.yaml|" -e 's|--nodes=. --ntasks-per-node=4|--nodes=2 --ntasks-per-node=1|' \
+        "$EMOCLIM_ROOT/cluster/$file" >"cluster/$name.sbatch"
+}
+submit() { # NAME [SBATCH-OPTIONS...]: sets $job
+    local name=$1
+    shift
+    job=$(sbatch --parsable -o "$name.log" "$@" "cluster/$name.sbatch")
+}
+state() { scontrol -o show job "$1" | grep -oE 'JobState=[A-Z_]+' | cut -d= -f2; }
+finished() { # NAME JOB EXIT_CODE: waits for the job's end
+    local i s=
+    for ((i = 0; i < 400; i++)); do
+        s=$(state "$2")
+        case $s in COMPLETED | FAILED | CANCELLED | NODE_FAIL | TIMEOUT) break ;; esac
+        sleep 0.1
+    done
+    case $s in
+    COMPLETED | FAILED)
+        scontrol -o show job "$2" | grep -q " ExitCode=$3:0 " ||
+            complain "$1: $s, $(scontrol -o show job "$2" | grep -oE ' ExitCode=[0-9:]+'), expected $3: $(tail -c 800 "$1.log")"
+        ;;
+    *) complain "$1: $s after 40 s: $(tail -c 800 "$1.log")" ;;
+    esac
+}
+appears() { # FILE PATTERN
+    local i
+    for ((i = 0; i < 300; i++)); do
+        ! grep -qE -- "$2" "$1" 2>/dev/null || return 0
+        sleep 0.05
+    done
+    complain "$1 does not say \"$2\" but: $(tail -c 800 "$1")"
+}
+digest() { "$EMOCLIM" checkpoint digest "$(ls "$1"/checkpoints/step-*.h5 | tail -n 1)"; }
