@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# launch/single-node.sh and launch/multi-node.sh: what they choose, the flags of Open MPI 4 and 5, and what they refuse.
+# usage: test_launch.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
+set -eu
+export EMOCLIM=$1
+work=$2
+programs=$3
+launch=$(cd "$(dirname "$0")/../../launch" && pwd)
+rm -rf "$work"
+mkdir -p "$work/bin"
+cd "$work"
+wrong=0
+complain() {
+    echo "$*"
+    wrong=$((wrong + 1))
+}
+expect() { # EXIT_CODE PATTERN COMMAND...
+    local expected=$1 pattern=$2 code=0
+    shift 2
+    "$@" >log 2>&1 </dev/null || code=$?
+    [ "$code" -eq "$expected" ] || complain "$*: exit code $code, expected $expected: $(tail -c 600 log)"
+    grep -qE -- "$pattern" log || complain "$*: no \"$pattern\" in: $(tail -c 600 log)"
+}
+lacks() { ! grep -qE -- "$1" log || complain "\"$1\" in: $(tail -c 600 log)"; }
+
+"$programs/make_caches" . 200 16 12
+cat >run.yaml <<'YAML'
+dataset: {image_cache: images.h5, audio_cache: music.h5}
+full_model: {hidden_dim: 8, output_dim: 8, base_output_dim: 8}
+training: {batch_size: 16, max_steps: 3, steps_per_epoch: 3}
+distributed: {shards: 4, deadline_s: 30}
+logging: {folder: run}
+YAML
+single=$launch/single-node.sh
+multi=$launch/multi-node.sh
+printf 'a slots=2\nb slots=2\n' >hosts
+
+# It says what it chose, and --dry-run does nothing else.
+expect 0 'single-node: 2 ranks of 3 threads' "$single" --ranks 2 --threads 3 --dry-run train run.yaml
+grep -qE "^mpirun -np 2 .* train run.yaml distributed.threads=3" log || complain "the command: $(cat log)"
+[ ! -e run ] || complain "--dry-run started something"
+expect 0 'distributed.threads=1 $' "$single" --ranks 2 --dry-run train run.yaml distributed.threads=1
+lacks 'distributed.threads=1 distributed'
+# Cores that do not divide the shards: the largest number that does.
+expect 0 'single-node: 1 ranks' "$single" --dry-run train run.yaml distributed.shards=1
+expect 0 'step 3/3' "$single" --ranks 2 --threads 1 train run.yaml
+expect 2 '3 ranks cannot share distributed.shards = 4 evenly' "$single" --ranks 3 --dry-run train run.yaml
+expect 2 'names no configuration' "$single" --dry-run train
+expect 2 'needs a number of at least 1, not "none"' "$single" --ranks none --dry-run train run.yaml
+expect 2 '3 ranks cannot share' "$multi" --hostfile hosts --ranks 3 --dry-run train run.yaml
+expect 2 'names no host' "$multi" --hostfile /dev/null --dry-run train run.yaml
+
+# Another Open MPI, and other launchers, as mpirun --version tells them.
+pretend() { # TEXT
+    printf '#!/bin/sh\necho "%s"\n' "$1" >bin/mpirun
+    chmod +x bin/mpirun
+}
+with() { PATH=$PWD/bin:$PATH "$@"; }
+pretend 'mpirun (Open MPI) 4.1.4'
+expect 0 'oob_tcp_if_include eth7' with "$multi" --hostfile hosts --agent ./reach --interface eth7 --dry-run train run.yaml
+grep -qE -- 'plm_rsh_agent ./reach' log || complain "no agent: $(cat log)"
+lacks 'prtemca'
+pretend 'mpirun (Open MPI) 5.0.3'
+expect 0 'prtemca prte_if_include eth7' with "$multi" --hostfile hosts --agent ./reach --interface eth7 --dry-run train run.yaml
+grep -qE -- '--prtemca plm_ssh_agent ./reach' log || complain "no agent: $(cat log)"
+lacks 'vader|mca oob_tcp_if_include'
+expect 0 'btl self..sm' with "$single" --ranks 2 --threads 1 --dry-run train run.yaml
+pretend 'HYDRA build details:'
+expect 4 'these launchers know Open MPI 4 and 5' with "$single" --dry-run train run.yaml
+
+[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
