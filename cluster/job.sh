@@ -90,18 +90,28 @@ job_run() { # COMMAND...
 
 # Requeues or ends, by $job_code.
 job_finish() {
+    # Of an array only this task: the number of its last task is that of the whole.
+    local state job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+    job=${job:-$SLURM_JOB_ID}
     case $job_code in
     0)
         rm -f "$job_folder/restarts"
         exit 0
         ;;
     2 | 3 | 4) job_fail "$job_code" "exit code $job_code: this would fail again; not requeued" ;;
-    75) echo "emoclim: stopped with everything saved; requeued" >&2 ;;
-    *) echo "emoclim: broke off with exit code $job_code; requeued, unless $job_tries starts make no progress" >&2 ;;
     esac
-    [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && SLURM_JOB_ID=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     if command -v scontrol >/dev/null; then
-        scontrol requeue "$SLURM_JOB_ID" && sleep 60 # Slurm ends this script
+        # A job that scancel or the scheduler is ending is not running any more, and would come back if requeued here.
+        state=$(scontrol -o show job "$job" | sed -n 's/.* JobState=\([A-Z_]*\).*/\1/p')
+        [ "$state" = RUNNING ] || job_fail "$job_code" "exit code $job_code in a job that is $state; not requeued here"
+    fi
+    if [ "$job_code" -eq 75 ]; then
+        echo "emoclim: stopped with everything saved; requeued" >&2
+    else
+        echo "emoclim: broke off with exit code $job_code; requeued, unless $job_tries starts make no progress" >&2
+    fi
+    if command -v scontrol >/dev/null; then
+        scontrol requeue "$job" && sleep 60 # Slurm ends this script
     fi
     exit 75 # where there is no scontrol: RequeueExit=75 in slurm.conf does it
 }

@@ -41,17 +41,33 @@ finished missing "$job" 3
 appears missing.log 'nowhere.h5'
 [ "$(grep -c 'not requeued' missing.log)" -eq 1 ] || complain "a missing cache: $(cat missing.log)"
 
-# A program that breaks off before any progress is started again so many times only.
+# Cancelled is cancelled, although the ranks may still write a checkpoint and exit with 75.
+edit train.sbatch cancelled
+submit cancelled
+appears cancelled.log '^step '
+scancel "$job"
+for ((i = 0; i < 150; i++)); do
+    ! squeue -h -j "$job" 2>/dev/null | grep -q . || { sleep 0.1; continue; }
+    break
+done
+[ "$(state "$job")" = CANCELLED ] || complain "a cancelled job is $(state "$job"): $(tail -c 800 cancelled.log)"
+! scontrol -o show job "$job" | grep -q 'Restarts=[1-9]' || complain "a cancelled job was started again"
+
+# Tasks of a sweep that break off before any progress are started again so many times only.
 cat >broken.sh <<SCRIPT
 #!/bin/sh
 [ "\$1" != train ] || exit 5
 exec $EMOCLIM "\$@"
 SCRIPT
 chmod +x broken.sh
-edit train.sbatch broken
-EMOCLIM=$PWD/broken.sh EMOCLIM_TRIES=1 submit broken
-finished broken "$job" 1
-appears broken.log 'started 2 times without a new checkpoint'
-[ "$(grep -c 'broke off with exit code 5' broken.log)" -eq 1 ] || complain "not started once more: $(cat broken.log)"
+edit array.sbatch broken
+sed -i 's|--array=0-3|--array=0-1|' cluster/broken.sbatch
+EMOCLIM=$PWD/broken.sh EMOCLIM_TRIES=1 submit broken -o 'broken-%a.log'
+for task in 0 1; do # one requeues itself, not the other
+    finished "broken-$task" "${job}_$task" 1
+    appears "broken-$task.log" 'started 2 times without a new checkpoint'
+    [ "$(grep -c 'broke off with exit code 5' "broken-$task.log")" -eq 1 ] ||
+        complain "not started once more: $(cat "broken-$task.log")"
+done
 
 [ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
