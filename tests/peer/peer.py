@@ -145,6 +145,18 @@ class Run:
         self.o = options
         self.peers = [Peer(interpreter) for interpreter in options.python]
         self.problems = []
+        self.about = {"processor": processor(), "processors": len(os.sched_getaffinity(0)),
+                      "load_at_start": os.getloadavg(), "system": platform.platform(),
+                      "emoclim": run_json([options.program, "version", "--json"]),
+                      "torch": [peer.versions for peer in self.peers],
+                      "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+
+    def save(self):
+        """After every part, so that a run cut short has not been for nothing."""
+        self.about["load_at_end"] = os.getloadavg()
+        if self.o.json:
+            with open(self.o.json, "w") as file:
+                json.dump({"about": self.about, "problems": self.problems}, file, indent=1)
 
     def emoclim(self, part, arguments, name="emoclim"):
         return Side(name, [self.o.program, "bench", part, "--json", *map(str, arguments)], None, " ".join(map(str, arguments)))
@@ -158,6 +170,7 @@ class Run:
                 sides.append(peer.side("orig", kind, orig, size, threads, self.o.seconds, rounds=orig_rounds))
             sides += peer.best(kind, variants, size, threads, self.o.seconds, keep)
         self.problems.append(compare(title, threads, sides, self.o.rounds, operations))
+        self.save()
 
     def supcon(self, rows, threads, variants, keep=2, orig_rounds=1000):
         self.add("supcon", f"SupCon, N = {rows}, {threads} thread(s)", threads,
@@ -182,15 +195,14 @@ class Run:
         small, middle = ["dense", "by_hand", "chunked128"], ["by_hand", "chunked128", "chunked256"]
         fused = lambda names: [f"{name}+{kind}" for name in names for kind in ("fused", "foreach")]
         self.supcon(64, 1, small)
-        self.supcon(512, cores, small + ["chunked256"])
-        self.step(64, 1, fused(small[:2]))
         self.step(64, cores, fused(small[:2]))
-        self.step(1024, cores, [name + "+foreach" for name in middle])
-        self.encode(8, cores)
         self.supcon(4096, cores, middle)
+        self.step(1024, cores, [name + "+foreach" for name in middle])
         if self.o.large:
             self.step(8192, cores, ["chunked128+foreach", "chunked256+foreach"], 1, 1)
             self.supcon(16384, cores, ["chunked128", "chunked256"], 1, 1)
+        self.supcon(512, cores, small + ["chunked256"])
+        self.encode(8, cores)
 
     def quick(self):
         self.supcon(64, 1, ["by_hand"], 1)
@@ -238,18 +250,12 @@ def main():
         error = run_json([peer.interpreter, os.path.join(HERE, "side.py"), "check"])["worst_relative_error"]
         if error > WORST_ERROR:
             raise Failed(f"{peer.label}: ways to write the loss differ by {error:g}, expected {WORST_ERROR:g} at most")
-    about = {"processor": processor(), "processors": len(os.sched_getaffinity(0)), "load_at_start": os.getloadavg(),
-             "emoclim": run_json([options.program, "version", "--json"]), "system": platform.platform(),
-             "torch": [peer.versions for peer in run.peers], "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     if options.quick:
         run.quick()
     else:
         run.all()
-    about["load_at_end"] = os.getloadavg()
-    print(table(about, run.problems))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"about": about, "problems": run.problems}, file, indent=1)
+    run.save()
+    print(table(run.about, run.problems))
     return 0
 
 
