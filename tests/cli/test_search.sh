@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From media files to search results through the program, and the same numbers on 1 and 2 ranks.
-# test_search.sh PROGRAM WORK_FOLDER
+# test_search.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1 work=$2
+emoclim=$1 work=$2 programs=$3
 here=$(cd "$(dirname "$0")/../.." && pwd)
 rm -rf "$work"
 mkdir -p "$work"
@@ -42,6 +42,12 @@ check "three results" test "$(grep -c '"rank"' "$work/out")" -eq 3
 # The search from pictures to music has as many results as asked for, best first.
 "$emoclim" search -c "$checkpoint" --image "$picture" --index "$work/music-index.h5" -k 5 >"$work/out" 2>>"$work/log"
 check "best first" sort -c -r -n -k2,2 <(sed -n 2,6p "$work/out" | awk '{print $1, $2}')
+
+# An index of more rows than one product scores, and of several large pages.
+"$programs/make_index" "$checkpoint" "$work/large.h5" 40000
+"$emoclim" search -c "$checkpoint" --image "$picture" --index "$work/large.h5" -k 7 --json >"$work/out" 2>>"$work/log"
+check "all rows are searched" grep -q '"items": 40000' "$work/out"
+check "seven results" test "$(grep -c '"rank"' "$work/out")" -eq 7
 
 # Evaluation: same JSON on 1 and 2 ranks.
 for ranks in 1 2; do
