@@ -10,10 +10,14 @@
  * after it. An operation runs on one thread (one stream): parallelism comes from tasks, whose cut never depends on the
  * number of threads, so neither do the bits.
  *
+ * Recordings. What a step enqueues is the same every time: numbers that change from step to step are in back end memory.
+ * So it can be recorded once and replayed, which on a GPU costs one launch (a CUDA graph).
+ *
  * Operations are grouped by who needs them, a table a group, each in a header of its own. No slot is NULL. */
 #ifndef EC_COMPUTE_BACKEND_H
 #define EC_COMPUTE_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,7 +27,10 @@
 typedef struct ec_backend ec_backend;
 typedef struct ec_stream ec_stream;
 
+typedef struct ec_recording ec_recording;
+
 typedef ec_status (*ec_stream_task_fn)(void *arg, int32_t task, ec_stream *stream);
+typedef ec_status (*ec_record_fn)(void *arg);
 
 typedef struct ec_memory_ops {
     /* bytes of memory, aligned to EC_ARENA_ALIGN, contents undefined. Never called inside a training step. */
@@ -31,8 +38,13 @@ typedef struct ec_memory_ops {
     void (*free)(ec_backend *be, void *memory); /* accepts NULL */
     ec_status (*zero)(ec_backend *be, ec_stream *stream, void *to, size_t bytes);
     ec_status (*copy)(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t bytes);
+    /* The host side of both may be used again, and read, after synchronize only. From and to memory of alloc_host they
+     * run beside the host; with other memory they may wait, and must not be recorded. */
     ec_status (*upload)(ec_backend *be, ec_stream *stream, void *to, const void *from_host, size_t bytes);
     ec_status (*download)(ec_backend *be, ec_stream *stream, void *to_host, const void *from, size_t bytes);
+    /* Host memory, aligned and undefined like alloc's. Never called inside a training step. */
+    ec_status (*alloc_host)(ec_backend *be, size_t bytes, void **out);
+    void (*free_host)(ec_backend *be, void *memory); /* accepts NULL */
 } ec_memory_ops;
 
 typedef struct ec_dense_ops ec_dense_ops;     /* ops_dense.h: matrix products */
@@ -41,8 +53,25 @@ typedef struct ec_supcon_ops ec_supcon_ops;   /* ops_supcon.h: the streaming con
 typedef struct ec_optim_ops ec_optim_ops;     /* ops_optim.h: optimizer updates, ordered sums */
 typedef struct ec_encoder_ops ec_encoder_ops; /* ops_encoder.h: convolution, pooling, attention, spectra */
 
+/* What a back end may round the factors of a product to. Sums are float32 always. */
+typedef enum ec_math {
+    EC_MATH_FLOAT32,
+    EC_MATH_TF32, /* 10 bits of mantissa; a back end without such instructions computes in float32 */
+    EC_MATH_BF16, /* 7 bits; likewise */
+} ec_math;
+
+/* The pieces that keep a back end busy: a CPU wants them in its cache, a GPU wants them large. Bits of the reproducible
+ * mode depend on them, so they are constants of a back end. */
+typedef struct ec_grain {
+    int32_t row_block;     /* rows that are taken through the operations of a stage together; a multiple of EC_HEAD_BLOCK */
+    int32_t shard_rows;    /* of a shard where nothing else decides (fast mode) */
+    int32_t gradient_rows; /* rows of a weight's gradient that a task makes */
+} ec_grain;
+
 struct ec_backend {
-    const char *name; /* "cpu" */
+    const char *name; /* "cpu", "cuda" */
+    ec_math math;
+    ec_grain grain;
     const ec_memory_ops *memory;
     const ec_dense_ops *dense;
     const ec_head_ops *head;
@@ -59,13 +88,32 @@ struct ec_backend {
     int32_t (*stream_index)(const ec_stream *stream);
     /* Waits until all that was enqueued has ended. */
     ec_status (*synchronize)(ec_backend *be);
+    /* Records what fn enqueues on the main stream and in for_each, without running it. fn must neither allocate nor
+     * synchronize nor look at back end memory; arg is kept, and must live as long as the recording. */
+    ec_status (*record)(ec_backend *be, ec_record_fn fn, void *arg, ec_recording **out);
+    /* Enqueues it on the main stream. */
+    ec_status (*replay)(ec_backend *be, const ec_recording *recording);
+    void (*recording_free)(ec_backend *be, ec_recording *recording); /* accepts NULL */
+    /* The main stream in the terms of the library behind it (a cudaStream_t), for a communicator that moves this back
+     * end's memory. NULL: its memory is host memory. */
+    void *(*native_queue)(ec_backend *be);
     /* How many tasks can run at the same time. */
     int32_t (*width)(const ec_backend *be);
     void (*close)(ec_backend *be); /* accepts NULL */
 };
 
-/* Opens a back end by name ("cpu", "auto"); threads: CPU threads of this rank, 0 for all that it may use.
- * EC_ERR_ENV when this machine or build has none of that name. The caller owns it and ends it with be->close. */
+typedef struct ec_backend_options {
+    int32_t threads;    /* CPU threads of this rank; 0: all that it may use */
+    int32_t device;     /* number of the GPU, as the system counts them */
+    ec_math math;
+    bool deterministic; /* the libraries' own products must have the same bits every time, whatever it costs */
+} ec_backend_options;
+
+/* Opens a back end by name: "cpu", "cuda", or "auto", which is cuda where a GPU can be used. EC_ERR_ENV when this machine
+ * or build has none of that name; the text says what is missing. The caller owns it and ends it with be->close. */
+ec_status ec__backend_open_with(const char *name, const ec_backend_options *options, ec_backend **out);
+
+/* The same in float32, deterministic, on device 0. */
 ec_status ec__backend_open(const char *name, int32_t threads, ec_backend **out);
 
 #endif

@@ -18,7 +18,8 @@ typedef struct ec_dropout {
     uint32_t threshold; /* of 65536; 0: nothing is dropped */
     float scale;        /* 65536 / (65536 - threshold) */
     uint64_t seed;
-    uint32_t step, layer;
+    const uint32_t *step; /* back end memory */
+    uint32_t layer;
 } ec_dropout;
 
 /* A BatchNorm as applied; all (width). */

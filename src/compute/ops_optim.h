@@ -7,10 +7,10 @@
 
 #include "compute/backend.h"
 
-/* What Adam needs to know of a step: with g = grad * grad_scale + l2 * p,
+/* What Adam needs to know of a step, in back end memory: with g = grad * grad_scale + l2 * p,
  * p = p * decay; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= rate m / (sqrt(v) * inv_bias2 + eps). */
 typedef struct ec_adam {
-    float grad_scale;
+    float grad_scale; /* by clip; 0: the step is left out, nothing is changed */
     float l2;         /* weight decay of Adam; 0 for AdamW */
     float decay;      /* 1 - learning rate * weight decay (AdamW); 1 for Adam */
     float beta1, beta2, one_minus_beta1, one_minus_beta2;
@@ -20,11 +20,17 @@ typedef struct ec_adam {
 } ec_adam;
 
 struct ec_optim_ops {
+    /* adam in back end memory */
     ec_status (*adam)(ec_backend *be, ec_stream *stream, const ec_adam *adam, int64_t count, const float *grad, float *m,
                       float *v, float *param);
 
     /* *sum (back end memory) = sum of x_i^2, in double precision and one fixed order. */
     ec_status (*square_sum)(ec_backend *be, ec_stream *stream, int64_t count, const float *x, double *sum);
+
+    /* From sums of squares (parts), added in order: *norm (back end memory) is the square root of their sum, and
+     * adam->grad_scale = limit / norm where limit > 0 and the norm is above it, else 1; 0 where the norm is not finite. */
+    ec_status (*clip)(ec_backend *be, ec_stream *stream, int32_t parts, const double *part, double limit, ec_adam *adam,
+                      double *norm);
 };
 
 #endif

@@ -10,14 +10,17 @@
  * where d' is the direction of j towards i. Every y_ij is one chain of multiply-adds over ascending k, and a row receives
  * its terms in an order that is a function of G and D only, so bits depend neither on threads nor on who owns which rows.
  *
- * z and grad are back end memory, all other arrays are host memory. An operation is parallel inside and has ended when it
- * returns. Not to be called from within for_each. */
+ * All arrays are back end memory. An operation is parallel inside and enqueued as if on the main stream; it may be
+ * recorded. Not to be called from within for_each. */
 #ifndef EC_COMPUTE_OPS_SUPCON_H
 #define EC_COMPUTE_OPS_SUPCON_H
 
 #include <stdbool.h>
 
 #include "compute/backend.h"
+
+/* Largest squared length of a row, |z|^2, that the operations are made for: unit vectors, rounded. */
+#define EC_SUPCON_NORM2_MOST 1.01f
 
 enum { EC_SUPCON_DIRECTIONS = 4 }; /* as numbered by ec_direction in loss/supcon.h */
 
@@ -39,35 +42,69 @@ typedef struct ec_supcon_problem {
     void *scratch;       /* scratch_bytes of back end memory; keeps what prepare left until the gradient is made */
 } ec_supcon_problem;
 
+/* What inspect found in the rows of one modality. */
+typedef struct ec_supcon_finding {
+    int64_t bad; /* first row whose squared length is not finite or above EC_SUPCON_NORM2_MOST; -1: none */
+    float norm2; /* the squared length of that row; 0 where there is none */
+    int32_t unused;
+} ec_supcon_finding;
+
 /* Rows of both modalities sorted by class. Positions of class c in order are start[c] .. start[c+1]-1: its image rows
  * ascending, then from music[c] on its music rows ascending. A row is a global row; music rows are stored as G + row. */
 typedef struct ec_supcon_classes {
-    int32_t count;
+    int32_t most;         /* at least as many as there are classes */
+    const int32_t *count; /* (1) how many there are */
     const int32_t *order; /* (2G) */
     const int32_t *start; /* (count + 1) */
     const int32_t *music; /* (count) */
 } ec_supcon_classes;
 
-struct ec_supcon_ops {
-    /* Scratch for problems of G global rows of width D, at most rows of them own. */
-    size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim);
+/* What a rank found for its own rows, by direction: a piece of memory that ranks exchange as a whole. */
+typedef struct ec_supcon_rows {
+    double *sum;      /* (4, B) */
+    double *positive; /* (4, B) */
+    float *shift;     /* (4, B); without meaning unless row_shift is set */
+} ec_supcon_rows;
 
-    /* Looks through z (rows, dim): *bad is the first row whose squared norm is not finite, or -1; *norm2 the largest
-     * squared norm of the rows before it. */
-    ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, int64_t *bad, float *norm2);
+static inline size_t ec__supcon_rows_bytes(int32_t rows) {
+    return EC_SUPCON_DIRECTIONS * (size_t)rows * (2 * sizeof(double) + sizeof(float));
+}
+
+/* The arrays inside a piece. */
+static inline ec_supcon_rows ec__supcon_rows_in(void *piece, int32_t rows) {
+    const size_t count = EC_SUPCON_DIRECTIONS * (size_t)rows;
+    double *d = (double *)piece;
+    ec_supcon_rows r = {d, d + count, (float *)(d + 2 * count)};
+    return r;
+}
+
+struct ec_supcon_ops {
+    /* Scratch for problems of G global rows of width D, rows of them own, in at most so many classes. */
+    size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes);
+
+    /* Looks through z (rows, dim). */
+    ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, ec_supcon_finding *finding);
 
     /* To be called once the embeddings of all ranks are there, before the operations below; reads nothing but z. */
     ec_status (*prepare)(ec_backend *be, const ec_supcon_problem *problem);
 
-    /* sum (4, B) and, where row_shift is set, shift (4, B) of the own rows. Directions outside the wanted blocks are left
-     * as they are. */
-    ec_status (*sums)(ec_backend *be, const ec_supcon_problem *problem, double *sum, float *shift);
+    /* own->sum and, where row_shift is set, own->shift. Directions outside the wanted blocks are left as they are. */
+    ec_status (*sums)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_rows *own);
 
     /* Positives by class sums. P_c is the sum of the rows of class c of one modality, n the number of positives.
-     * positive (4, B): z_i . P_c / n of the own rows (intra-modal: P_c - z_i, n - 1), 0 where there is none.
+     * own->positive: z_i . P_c / n (intra-modal: P_c - z_i, n - 1), 0 where there is none.
      * grad[a] (B, D) is set to the positives' part of the gradient, given coefficient[d] = weight of direction d / (G t). */
     ec_status (*positives)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
-                           const double coefficient[EC_SUPCON_DIRECTIONS], double *positive, float *const grad[2]);
+                           const double coefficient[EC_SUPCON_DIRECTIONS], const ec_supcon_rows *own,
+                           float *const grad[2]);
+
+    /* From the pieces of all ranks, back to back (rank r has rows r B .. r B + B - 1): the losses, and what gradient needs
+     * of every row. weight (4, G) = coefficient / sum, 0 for anchors without a positive and where the coefficient is 0;
+     * shift (4, G) where row_shift is set; loss[d] = 1/G sum_i (ln2 shift_i + ln sum_i - positive_i / t) over anchors with a
+     * positive, 0 where the coefficient is 0. */
+    ec_status (*weights)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
+                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight, float *shift,
+                         double *loss);
 
     /* Adds the sums over j above to grad[a] (B, D). weight, shift: (4, G), rows of all ranks; shift is not looked at unless
      * row_shift is set. */

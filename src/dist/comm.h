@@ -7,6 +7,10 @@
  * blocks until the result is complete on this rank. When a rank cannot go on it calls ec__comm_abort, which ends the
  * whole run; the others then fail with EC_ERR_DIST or are ended.
  *
+ * Memory. Those above move host memory. One over a back end's memory is opened on top of one of them (`host`): its
+ * collectives only enqueue, on the queue it was opened with, and are complete when that queue has come there. Where a
+ * back end's memory is host memory the two are the same.
+ *
  * Inside one node a rank that calls another collective than the others, or with another size, is noticed: every rank
  * gets EC_ERR_DIST with the names of both. The communicator can then only be closed. A rank that waits longer than the
  * deadline names the ranks that have not come and ends the run with exit code 5. */
@@ -28,13 +32,16 @@ typedef struct ec_comm_ops {
     ec_status (*all_reduce_fast)(ec_comm *comm, float *x, int64_t count);
     ec_status (*broadcast)(ec_comm *comm, void *x, size_t bytes, int32_t root);
     ec_status (*barrier)(ec_comm *comm);
+    ec_status (*fork)(ec_comm *comm);
+    ec_status (*join)(ec_comm *comm);
     void (*abort)(ec_comm *comm, int exit_code, const char *why);
     void (*close)(ec_comm *comm);
 } ec_comm_ops;
 
 struct ec_comm {
     const ec_comm_ops *ops;
-    const char *kind; /* "self", "mpi" */
+    const char *kind; /* "self", "mpi", "nccl" */
+    ec_comm *host;    /* moves host memory: itself, or the one that this one was opened on, borrowed */
     int32_t rank, size;
     int32_t node_rank, node_size; /* among the ranks of this host */
     double deadline_s;            /* longest wait inside one collective */
@@ -80,6 +87,11 @@ ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count);
 /* Collective. Rank root's bytes to all. */
 ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root);
 ec_status ec__comm_barrier(ec_comm *comm);
+
+/* Between the two, collectives run beside what the caller enqueues meanwhile; what was enqueued before the fork comes
+ * before them, and what is enqueued after the join comes after them. Without an effect for host memory. */
+ec_status ec__comm_fork(ec_comm *comm);
+ec_status ec__comm_join(ec_comm *comm);
 
 /* Collective. Ranks learn whether all are well: returns EC_OK when every rank passed EC_OK, else on every rank the error
  * record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases: after
