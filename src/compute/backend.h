@@ -66,6 +66,7 @@ typedef struct ec_grain {
     int32_t row_block;     /* rows that are taken through the operations of a stage together; a multiple of EC_HEAD_BLOCK */
     int32_t shard_rows;    /* of a shard where nothing else decides (fast mode) */
     int32_t gradient_rows; /* rows of a weight's gradient that a task makes */
+    int32_t elements;      /* of a flat array that a task updates; a multiple of 16 */
 } ec_grain;
 
 struct ec_backend {

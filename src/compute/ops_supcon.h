@@ -19,9 +19,6 @@
 
 #include "compute/backend.h"
 
-/* Largest squared length of a row, |z|^2, that the operations are made for: unit vectors, rounded. */
-#define EC_SUPCON_NORM2_MOST 1.01f
-
 enum { EC_SUPCON_DIRECTIONS = 4 }; /* as numbered by ec_direction in loss/supcon.h */
 
 /* Modalities: 0 image, 1 music. */
@@ -35,6 +32,7 @@ typedef struct ec_supcon_problem {
     int64_t first;       /* own rows: first .. first + rows - 1 of each modality */
     int32_t rows;        /* B */
     bool intra[2], cross; /* which blocks of the matrix are wanted: image-image, music-music; image-music */
+    double inverse_t;    /* 1 / t */
     float scale;         /* log2(e) / t */
     bool row_shift;      /* every row has a shift of its own: its largest y; else all share one */
     float shared_shift;  /* not less than any y, nor more than 115 above the smallest: 2^(y - shift) stays normal */
@@ -44,7 +42,7 @@ typedef struct ec_supcon_problem {
 
 /* What inspect found in the rows of one modality. */
 typedef struct ec_supcon_finding {
-    int64_t bad; /* first row whose squared length is not finite or above EC_SUPCON_NORM2_MOST; -1: none */
+    int64_t bad; /* first row whose squared length is not finite or above the most; -1: none */
     float norm2; /* the squared length of that row; 0 where there is none */
     int32_t unused;
 } ec_supcon_finding;
@@ -82,8 +80,9 @@ struct ec_supcon_ops {
     /* Scratch for problems of G global rows of width D, rows of them own, in at most so many classes. */
     size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes);
 
-    /* Looks through z (rows, dim). */
-    ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, ec_supcon_finding *finding);
+    /* Looks through z (rows, dim) for rows of squared length above most. */
+    ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, float most,
+                         ec_supcon_finding *finding);
 
     /* To be called once the embeddings of all ranks are there, before the operations below; reads nothing but z. */
     ec_status (*prepare)(ec_backend *be, const ec_supcon_problem *problem);

@@ -63,6 +63,7 @@ ec_status ec__comm_open(const char *kind, ec_comm **out) {
     else if (strcmp(kind, "mpi") == 0) EC_TRY(ec__comm_open_mpi(true, &comm));
     else if (strcmp(kind, "mpi-plain") == 0) EC_TRY(ec__comm_open_mpi(false, &comm));
     else EC_FAIL(EC_ERR_USAGE, "no communicator is called \"%s\": there are self, mpi, mpi-plain and auto", kind);
+    comm->host = comm;
     ec__comm_set_deadline(comm, EC_COMM_DEADLINE_S);
     ec__error_set_rank(comm->rank);
     ec__log_set_rank(comm->rank);
@@ -113,6 +114,15 @@ ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root)
 ec_status ec__comm_barrier(ec_comm *comm) {
     comm->number++;
     return comm->ops->barrier(comm);
+}
+
+ec_status ec__comm_fork(ec_comm *comm) { return comm->ops->fork(comm); }
+
+ec_status ec__comm_join(ec_comm *comm) { return comm->ops->join(comm); }
+
+ec_status ec__comm_nothing(ec_comm *comm) {
+    (void)comm;
+    return EC_OK;
 }
 
 void ec__comm_abort(ec_comm *comm, int exit_code, const char *why) { comm->ops->abort(comm, exit_code, why); }
@@ -168,6 +178,7 @@ ec_status ec__comm_agree(ec_comm *comm, ec_status mine) {
     const void *all = NULL;
     int32_t failed = 0;
     if (comm->size == 1) return mine;
+    comm = comm->host;
     EC_RETURN_IF(ec__comm_all_gather_view(comm, &code, &all, sizeof code));
     const int32_t *codes = all;
     while (failed < comm->size && codes[failed] == EC_OK) failed++;

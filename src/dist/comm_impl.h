@@ -22,6 +22,9 @@ const char *ec__comm_call_name(ec_comm_call call);
 
 ec_status ec__comm_open_self(ec_comm **out);
 
+/* For slots that have nothing to do. */
+ec_status ec__comm_nothing(ec_comm *comm);
+
 /* The collectives of a single rank, for a communicator of another kind that has only one. */
 extern const ec_comm_ops ec__comm_self_ops;
 

@@ -104,6 +104,8 @@ static const ec_comm_ops mpi_ops = {
     .all_reduce_fast = mpi_all_reduce_fast,
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
+    .fork = ec__comm_nothing,
+    .join = ec__comm_nothing,
     .abort = mpi_abort,
     .close = mpi_close,
 };

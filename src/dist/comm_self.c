@@ -33,11 +33,6 @@ static ec_status self_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t ro
     return EC_OK;
 }
 
-static ec_status self_barrier(ec_comm *comm) {
-    (void)comm;
-    return EC_OK;
-}
-
 static void self_abort(ec_comm *comm, int exit_code, const char *why) {
     (void)comm;
     ec__log(EC_LOG_ERROR, "%s (exit code %d)", why, exit_code);
@@ -53,7 +48,9 @@ const ec_comm_ops ec__comm_self_ops = {
     .reduce_scatter_ordered = self_all_reduce_ordered,
     .all_reduce_fast = self_all_reduce_fast,
     .broadcast = self_broadcast,
-    .barrier = self_barrier,
+    .barrier = ec__comm_nothing,
+    .fork = ec__comm_nothing,
+    .join = ec__comm_nothing,
     .abort = self_abort,
     .close = self_close,
 };

@@ -1,8 +1,8 @@
 #include "loss/supcon.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "compute/ops_supcon.h"
 #include "core/arena.h"
@@ -11,38 +11,40 @@
 /* Powers of two between the largest and the smallest term of a sum up to which one shift serves all rows: the smallest
  * term, and its quotient by a sum, then stay normal numbers. At unit length this is t >= 0.0251. */
 static const double SHARED_SHIFT_RANGE = 115;
+/* Squared length of a unit vector with what rounding may add, and more. */
+static const float UNIT_NORM2_MOST = 1.01f;
 static const int64_t MOST_ROWS = (int64_t)1 << 30;
 
-/* What a rank tells the others about its embeddings before they are exchanged. */
-typedef struct findings {
-    int64_t bad[2]; /* first row that is not finite, or -1 */
-    float norm2;    /* largest squared norm */
-    int32_t unused;
-} findings;
-
-/* Per own row results, by direction; (4, B) each. Ranks exchange them as one piece. */
-typedef struct row_results {
-    double *sum, *positive;
-    float *shift;
-} row_results;
+/* What the host wants to know of a step. */
+typedef struct verdict {
+    double losses[EC_SUPCON_DIRECTIONS];
+    ec_supcon_finding finding[]; /* (size, 2) */
+} verdict;
 
 struct ec_supcon {
     ec_backend *be;
     ec_comm *comm;
     ec_supcon_config config;
     int32_t rows; /* B */
+    int32_t most; /* classes */
+    double coefficient[EC_DIRECTIONS];
 
     size_t device_bytes, host_bytes;
     void *device, *host;
-    float *z[2];     /* (G, D) of all ranks; unused on one rank */
+
+    /* Back end memory. */
+    float *z[2]; /* (G, D) of all ranks; unused on one rank */
     void *scratch;
-    findings *findings;  /* (size) */
-    int32_t *label;      /* (2G) */
+    struct { int32_t *count, *order, *start, *music; } classes;
+    char *pieces;         /* ec_supcon_rows of every rank */
+    float *weight;        /* (4, G) */
+    float *shift;         /* (4, G) */
+    verdict *verdict;
+
+    /* Host memory. */
+    int32_t *label;       /* (2G) */
     ec_class_sorter sorter;
-    size_t results_bytes;
-    char *results;       /* (size) pieces of results_bytes: row_results of each rank */
-    float *weight;       /* (4, G) */
-    float *shift;        /* (4, G) */
+    verdict *told;
 };
 
 static ec_status check_config(const ec_comm *comm, const ec_supcon_config *c) {
@@ -65,28 +67,31 @@ static ec_status check_config(const ec_comm *comm, const ec_supcon_config *c) {
     return EC_OK;
 }
 
-static row_results results_of(const ec_supcon *loss, int32_t rank) {
-    const size_t count = EC_SUPCON_DIRECTIONS * (size_t)loss->rows;
-    double *piece = (double *)(loss->results + (size_t)rank * loss->results_bytes);
-    return (row_results){.sum = piece, .positive = piece + count, .shift = (float *)(piece + 2 * count)};
+static size_t verdict_bytes(const ec_supcon *loss) {
+    return sizeof(verdict) + 2 * (size_t)loss->comm->size * sizeof(ec_supcon_finding);
 }
 
 static void place_device(ec_supcon *loss, ec_arena *arena) {
-    const size_t count = (size_t)loss->config.global_rows * (size_t)loss->config.dim;
+    const ec_supcon_config *c = &loss->config;
+    const size_t count = (size_t)c->global_rows * (size_t)c->dim, rows = (size_t)c->global_rows;
     if (loss->comm->size > 1)
         for (int m = 0; m < 2; m++) loss->z[m] = ec__arena_take(arena, count, sizeof(float));
-    const size_t bytes = loss->be->supcon->scratch_bytes(loss->be, loss->config.global_rows, loss->config.dim);
-    loss->scratch = ec__arena_take(arena, bytes, 1);
+    loss->scratch = ec__arena_take(
+        arena, loss->be->supcon->scratch_bytes(loss->be, c->global_rows, c->dim, loss->rows, loss->most), 1);
+    loss->classes.count = ec__arena_take(arena, 1, sizeof(int32_t));
+    loss->classes.order = ec__arena_take(arena, 2 * rows, sizeof(int32_t));
+    loss->classes.start = ec__arena_take(arena, (size_t)loss->most + 1, sizeof(int32_t));
+    loss->classes.music = ec__arena_take(arena, (size_t)loss->most, sizeof(int32_t));
+    loss->pieces = ec__arena_take(arena, (size_t)loss->comm->size, ec__supcon_rows_bytes(loss->rows));
+    loss->weight = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
+    loss->shift = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
+    loss->verdict = ec__arena_take(arena, 1, verdict_bytes(loss));
 }
 
 static void place_host(ec_supcon *loss, ec_arena *arena) {
-    const size_t ranks = (size_t)loss->comm->size, all = EC_SUPCON_DIRECTIONS * (size_t)loss->config.global_rows;
-    loss->findings = ec__arena_take(arena, ranks, sizeof *loss->findings);
     loss->label = ec__arena_take(arena, 2 * (size_t)loss->config.global_rows, sizeof(int32_t));
-    loss->sorter = ec__class_sorter(loss->config.global_rows, arena);
-    loss->results = ec__arena_take(arena, ranks, loss->results_bytes);
-    loss->weight = ec__arena_take(arena, all, sizeof(float));
-    loss->shift = ec__arena_take(arena, all, sizeof(float));
+    loss->sorter = ec__class_sorter(loss->config.global_rows, loss->most, arena);
+    loss->told = ec__arena_take(arena, 1, verdict_bytes(loss));
 }
 
 ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *config, ec_supcon **out) {
@@ -99,20 +104,25 @@ ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *
     loss->comm = comm;
     loss->config = *config;
     loss->rows = (int32_t)(config->global_rows / comm->size);
-    loss->results_bytes = EC_SUPCON_DIRECTIONS * (size_t)loss->rows * (2 * sizeof(double) + sizeof(float));
+    loss->most = (int32_t)(2 * config->global_rows);
+    if (!(loss->config.norm2_most > 0)) loss->config.norm2_most = UNIT_NORM2_MOST;
+    if (config->classes > 0 && config->classes < loss->most) loss->most = config->classes;
+    for (int d = 0; d < EC_DIRECTIONS; d++)
+        loss->coefficient[d] = (double)config->weight[d] / ((double)config->global_rows * (double)config->temperature);
     ec_arena device = ec__arena_counting(), host = ec__arena_counting();
     place_device(loss, &device);
     place_host(loss, &host);
     loss->device_bytes = ec__arena_used(&device);
     loss->host_bytes = ec__arena_used(&host);
     EC_TRY(be->memory->alloc(be, loss->device_bytes, &loss->device));
-    loss->host = aligned_alloc(EC_ARENA_ALIGN, loss->host_bytes);
-    if (!loss->host) EC_FAIL(EC_ERR_MEMORY, "no memory for %zu bytes of the SupCon loss", loss->host_bytes);
-    memset(loss->host, 0, loss->host_bytes);
+    EC_TRY(be->memory->alloc_host(be, loss->host_bytes, &loss->host));
     device = ec__arena_over(loss->device, loss->device_bytes);
     host = ec__arena_over(loss->host, loss->host_bytes);
     place_device(loss, &device);
     place_host(loss, &host);
+    /* Directions without weight are never written, but travel along and must be numbers. */
+    EC_TRY(be->memory->zero(be, be->main_stream(be), loss->device, loss->device_bytes));
+    EC_TRY(be->synchronize(be));
     *out = loss;
     loss = NULL;
 done:
@@ -123,41 +133,38 @@ done:
 void ec__supcon_free(ec_supcon *loss) {
     if (!loss) return;
     loss->be->memory->free(loss->be, loss->device);
-    free(loss->host);
+    loss->be->memory->free_host(loss->be, loss->host);
     free(loss);
 }
 
 size_t ec__supcon_bytes(const ec_supcon *loss) { return loss->device_bytes + loss->host_bytes; }
 
-/* Collective. Raises the same error on all ranks where any of them has an embedding that is not finite; else *norm2 is
- * the largest squared norm of all. */
-static ec_status inspect(ec_supcon *loss, const float *const z[2], float *norm2) {
-    static const char *const modality[2] = {"image", "music"};
+ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2]) {
     ec_backend *be = loss->be;
-    findings *mine = &loss->findings[loss->comm->rank];
-    mine->norm2 = 0;
-    for (int m = 0; m < 2; m++) {
-        float largest;
-        EC_RETURN_IF(be->supcon->inspect(be, z[m], loss->rows, loss->config.dim, &mine->bad[m], &largest));
-        if (largest > mine->norm2) mine->norm2 = largest;
-    }
-    EC_RETURN_IF(ec__comm_all_gather(loss->comm, mine, loss->findings, sizeof *mine));
-    *norm2 = 0;
-    for (int32_t r = 0; r < loss->comm->size; r++) {
-        const findings *f = &loss->findings[r];
-        for (int m = 0; m < 2; m++)
-            if (f->bad[m] >= 0)
-                return EC_ERROR(EC_ERR_DATA,
-                                "SupCon: the %s embedding in row %lld of the global batch (row %lld of rank %d) is not finite",
-                                modality[m], (long long)(r * (int64_t)loss->rows + f->bad[m]), (long long)f->bad[m], r);
-        if (f->norm2 > *norm2) *norm2 = f->norm2;
-    }
+    ec_stream *stream = be->main_stream(be);
+    const ec_class_sorter *s = &loss->sorter;
+    for (int m = 0; m < 2; m++)
+        EC_RETURN_IF(ec__comm_all_gather(loss->comm->host, label[m], loss->label + m * loss->config.global_rows,
+                                         (size_t)loss->rows * sizeof(int32_t)));
+    EC_RETURN_IF(ec__class_sort(&loss->sorter, loss->label));
+    const struct {
+        int32_t *to;
+        const int32_t *from;
+        int64_t count;
+    } copy[] = {
+        {loss->classes.count, s->count, 1},
+        {loss->classes.order, s->order, 2 * loss->config.global_rows},
+        {loss->classes.start, s->start, (int64_t)*s->count + 1},
+        {loss->classes.music, s->music, *s->count},
+    };
+    for (size_t i = 0; i < sizeof copy / sizeof copy[0]; i++)
+        EC_RETURN_IF(be->memory->upload(be, stream, copy[i].to, copy[i].from, (size_t)copy[i].count * sizeof(int32_t)));
     return EC_OK;
 }
 
-static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[2], float norm2) {
+static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[2]) {
     const ec_supcon_config *c = &loss->config;
-    const double scale = 1.4426950408889634 / (double)c->temperature, largest = scale * (double)norm2;
+    const double scale = 1.4426950408889634 / (double)c->temperature, largest = scale * (double)c->norm2_most;
     return (ec_supcon_problem){
         .global_rows = c->global_rows,
         .dim = c->dim,
@@ -165,6 +172,7 @@ static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[
         .rows = loss->rows,
         .intra = {c->weight[EC_IMAGE_TO_IMAGE] > 0, c->weight[EC_MUSIC_TO_MUSIC] > 0},
         .cross = c->weight[EC_IMAGE_TO_MUSIC] > 0 || c->weight[EC_MUSIC_TO_IMAGE] > 0,
+        .inverse_t = 1 / (double)c->temperature,
         .scale = (float)scale,
         .row_shift = 2 * largest > SHARED_SHIFT_RANGE,
         .shared_shift = (float)largest,
@@ -173,81 +181,66 @@ static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[
     };
 }
 
-/* Weight 1 for anchors with a positive, 0 for the others. */
-static void mark_anchors(ec_supcon *loss, const ec_supcon_classes *classes) {
-    const int64_t rows = loss->config.global_rows;
-    for (int32_t c = 0; c < classes->count; c++) {
-        const int32_t begin = classes->start[c], middle = classes->music[c], end = classes->start[c + 1];
-        const int32_t count[2] = {middle - begin, end - middle};
-        for (int32_t i = begin; i < end; i++) {
-            const int32_t m = i < middle ? 0 : 1;
-            const int64_t row = classes->order[i] - m * rows;
-            loss->weight[ec__supcon_direction(m, m) * rows + row] = count[m] > 1 ? 1.f : 0.f;
-            loss->weight[ec__supcon_direction(m, 1 - m) * rows + row] = count[1 - m] > 0 ? 1.f : 0.f;
-        }
-    }
+/* This rank's part of an array to everybody. */
+static ec_status gather(ec_supcon *loss, const void *mine, void *all, size_t bytes) {
+    return loss->comm->size > 1 ? ec__comm_all_gather(loss->comm, mine, all, bytes) : EC_OK;
 }
 
-/* From all ranks' rows, in row order: the loss of direction d, and the weight of each of its anchors. A direction of weight
- * 0 may share its block of the matrix with one that counts, so its shifts have to be known. */
-static double finish_direction(ec_supcon *loss, const ec_supcon_problem *p, int d, double coefficient) {
-    const double inverse_t = 1 / (double)loss->config.temperature, ln2 = 0.69314718055994531;
-    double total = 0, product = 1; /* of sums whose logarithm is still to be added: one logarithm for many rows */
-    for (int32_t r = 0; r < loss->comm->size; r++) {
-        const row_results results = results_of(loss, r);
-        float *weight = loss->weight + d * p->global_rows + r * (int64_t)loss->rows;
-        float *shift = loss->shift + d * p->global_rows + r * (int64_t)loss->rows;
-        for (int32_t b = 0; b < loss->rows; b++) {
-            const ptrdiff_t at = (ptrdiff_t)d * loss->rows + b;
-            shift[b] = p->row_shift ? results.shift[at] : p->shared_shift;
-            if (coefficient == 0) weight[b] = 0;
-            if (weight[b] == 0.f) continue;
-            total += ln2 * (double)shift[b] - inverse_t * results.positive[at];
-            product *= results.sum[at]; /* 1e-38 to 1e10, so far from the limits of a double */
-            if (product < 1e-200 || product > 1e200) {
-                total += log(product);
-                product = 1;
-            }
-            weight[b] = (float)(coefficient / results.sum[at]);
-        }
-    }
-    return (total + log(product)) / (double)p->global_rows;
+static ec_status inspect(ec_supcon *loss, const float *const z[2]) {
+    ec_supcon_finding *mine = loss->verdict->finding + (ptrdiff_t)2 * loss->comm->rank;
+    for (int m = 0; m < 2; m++)
+        EC_RETURN_IF(loss->be->supcon->inspect(loss->be, z[m], loss->rows, loss->config.dim, loss->config.norm2_most,
+                                               &mine[m]));
+    return gather(loss, mine, loss->verdict->finding, 2 * sizeof *mine);
 }
 
-/* Where not on one rank: everybody's embeddings to everybody. */
-static ec_status gather(ec_supcon *loss, const float *const z[2], const int32_t *const label[2]) {
-    const size_t z_bytes = (size_t)loss->rows * (size_t)loss->config.dim * sizeof(float);
-    for (int m = 0; m < 2; m++) {
-        if (loss->comm->size > 1) EC_RETURN_IF(ec__comm_all_gather(loss->comm, z[m], loss->z[m], z_bytes));
-        EC_RETURN_IF(ec__comm_all_gather(loss->comm, label[m], loss->label + m * loss->config.global_rows,
-                                         (size_t)loss->rows * sizeof(int32_t)));
+ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *const grad[2]) {
+    ec_backend *be = loss->be;
+    const ec_supcon_ops *ops = be->supcon;
+    const ec_supcon_problem problem = problem_of(loss, z);
+    const ec_supcon_classes classes = {.most = loss->most, .count = loss->classes.count, .order = loss->classes.order,
+                                       .start = loss->classes.start, .music = loss->classes.music};
+    const size_t piece_bytes = ec__supcon_rows_bytes(loss->rows);
+    void *piece = loss->pieces + (size_t)loss->comm->rank * piece_bytes;
+    const ec_supcon_rows own = ec__supcon_rows_in(piece, loss->rows);
+
+    EC_RETURN_IF(inspect(loss, z));
+    for (int m = 0; m < 2; m++)
+        EC_RETURN_IF(gather(loss, z[m], loss->z[m], (size_t)loss->rows * (size_t)loss->config.dim * sizeof(float)));
+    EC_RETURN_IF(ops->prepare(be, &problem));
+    EC_RETURN_IF(ops->positives(be, &problem, &classes, loss->coefficient, &own, grad));
+    EC_RETURN_IF(ops->sums(be, &problem, &own));
+    EC_RETURN_IF(gather(loss, piece, loss->pieces, piece_bytes));
+    EC_RETURN_IF(ops->weights(be, &problem, &classes, loss->coefficient, loss->pieces, loss->weight, loss->shift,
+                              loss->verdict->losses));
+    EC_RETURN_IF(ops->gradient(be, &problem, loss->weight, loss->shift, grad));
+    return be->memory->download(be, be->main_stream(be), loss->told, loss->verdict, verdict_bytes(loss));
+}
+
+ec_status ec__supcon_result(const ec_supcon *loss, double losses[EC_DIRECTIONS]) {
+    static const char *const modality[2] = {"image", "music"};
+    for (int32_t i = 0; i < 2 * loss->comm->size; i++) {
+        const ec_supcon_finding *f = &loss->told->finding[i];
+        const int32_t rank = i / 2;
+        char what[64] = "is not finite";
+        if (f->bad < 0) continue;
+        if (isfinite(f->norm2))
+            snprintf(what, sizeof what, "has length %g, expected at most %g", sqrt((double)f->norm2),
+                     sqrt((double)loss->config.norm2_most));
+        return EC_ERROR(EC_ERR_DATA, "SupCon: the %s embedding in row %lld of the global batch (row %lld of rank %d) %s",
+                        modality[i % 2], (long long)(rank * (int64_t)loss->rows + f->bad), (long long)f->bad, rank, what);
     }
+    for (int d = 0; d < EC_DIRECTIONS; d++) losses[d] = loss->told->losses[d];
     return EC_OK;
 }
 
 ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_music, const int32_t *label_image,
-                         const int32_t *label_music, float *grad_image, float *grad_music,
-                         double losses[EC_DIRECTIONS]) {
+                         const int32_t *label_music, float *grad_image, float *grad_music, double losses[EC_DIRECTIONS]) {
     const float *const z[2] = {z_image, z_music};
     const int32_t *const label[2] = {label_image, label_music};
     float *const grad[2] = {grad_image, grad_music};
-    const ec_supcon_ops *ops = loss->be->supcon;
-    double coefficient[EC_DIRECTIONS];
-    float norm2 = 0;
-    for (int d = 0; d < EC_DIRECTIONS; d++)
-        coefficient[d] = (double)loss->config.weight[d] / ((double)loss->config.global_rows * (double)loss->config.temperature);
-
-    EC_RETURN_IF(inspect(loss, z, &norm2));
-    EC_RETURN_IF(gather(loss, z, label));
-    const ec_supcon_problem problem = problem_of(loss, z, norm2);
-    const ec_supcon_classes classes = ec__class_sort(&loss->sorter, loss->label);
-    const row_results mine = results_of(loss, loss->comm->rank);
-    EC_RETURN_IF(ops->prepare(loss->be, &problem));
-    EC_RETURN_IF(ops->positives(loss->be, &problem, &classes, coefficient, mine.positive, grad));
-    EC_RETURN_IF(ops->sums(loss->be, &problem, mine.sum, mine.shift));
-    EC_RETURN_IF(ec__comm_all_gather(loss->comm, mine.sum, loss->results, loss->results_bytes));
-    mark_anchors(loss, &classes);
-    for (int d = 0; d < EC_DIRECTIONS; d++) losses[d] = finish_direction(loss, &problem, d, coefficient[d]);
-    EC_RETURN_IF(ops->gradient(loss->be, &problem, loss->weight, loss->shift, grad));
-    return EC_OK;
+    EC_RETURN_IF(ec__supcon_begin(loss, label));
+    EC_RETURN_IF(ec__supcon_enqueue(loss, z, grad));
+    EC_RETURN_IF(loss->be->synchronize(loss->be));
+    return ec__supcon_result(loss, losses);
 }

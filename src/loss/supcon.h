@@ -30,6 +30,8 @@ typedef struct ec_supcon_config {
     int32_t dim;         /* D >= 1 */
     float temperature;   /* t > 0 */
     float weight[EC_DIRECTIONS]; /* >= 0; a direction of weight 0 is neither computed nor reported */
+    float norm2_most;    /* largest squared length of a row that is met; 0: of unit vectors, rounded */
+    int32_t classes;     /* a batch has at most so many different labels; 0: as many as rows. Costs memory on a GPU */
 } ec_supcon_config;
 
 typedef struct ec_supcon ec_supcon;
@@ -42,14 +44,22 @@ void ec__supcon_free(ec_supcon *loss); /* accepts NULL */
 /* Bytes of back end memory held. */
 size_t ec__supcon_bytes(const ec_supcon *loss);
 
-/* Collective; allocates nothing.
- * z_image, z_music: (B, D) rows of unit length of this rank, back end memory, row b of rank r is global row r * B + b.
- * label_image, label_music: (B) class labels of these rows, any integers, host memory.
- * grad_image, grad_music: (B, D) receive the gradient of the weighted sum of losses with respect to z (z taken as free:
- * no derivative of a normalisation), back end memory.
- * losses[d]: mean over the global batch for each direction, the same on every rank, not multiplied by its weight; 0 for a
- * direction of weight 0. The total is sum_d weight[d] * losses[d].
- * EC_ERR_DATA when an embedding is not finite (the message names rank, modality and row). */
+/* A step of the loss is three calls, so that the middle one can be recorded (compute/backend.h) and the host need not wait
+ * between it and the last. The next step begins after the back end has been synchronized.
+ *
+ * begin (collective): label[m] (B) are the class labels, any integers, of this rank's rows in modality m, host memory; row
+ * b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced.
+ * enqueue (collective): z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted sum of losses
+ * with respect to z (z taken as free: no derivative of a normalisation); back end memory.
+ * result, when the back end has been synchronized: losses[d] is the mean over the global batch for each direction, the
+ * same on every rank, not multiplied by its weight; 0 for a direction of weight 0. The total is sum_d weight[d] * losses[d].
+ * EC_ERR_DATA, on every rank, when an embedding is not finite or longer than norm2_most allows: the message
+ * names rank, modality and row; gradients are then not to be used. None of them allocates. */
+ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2]);
+ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *const grad[2]);
+ec_status ec__supcon_result(const ec_supcon *loss, double losses[EC_DIRECTIONS]);
+
+/* Collective. All three, waiting for the back end. */
 ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_music, const int32_t *label_image,
                          const int32_t *label_music, float *grad_image, float *grad_music, double losses[EC_DIRECTIONS]);
 

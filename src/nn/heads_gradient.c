@@ -94,7 +94,6 @@ ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group) {
 ec_status ec__heads_reduce_gradients(ec_heads_pass *pass, float *grad) {
     ec_comm *comm = pass->comm;
     int64_t total = pass->heads->params.total;
-    if (comm->size > 1) EC_RETURN_IF(pass->be->synchronize(pass->be));
     if (!pass->plan.reproducible)
         return comm->size > 1 ? ec__comm_all_reduce_fast(comm, grad, total) : EC_OK;
     if (pass->direct) return EC_OK;

@@ -6,9 +6,6 @@
 
 #include "dist/tree.h"
 
-/* Rows of dW that one task makes at most; rows of a shard in fast mode. */
-enum { GRAD_SLICE = 128, FAST_CHUNK_ROWS = 256 };
-
 static ec_status check_plan(const ec_heads_plan *p, int32_t ranks) {
     if (p->global_rows < 2 || p->global_rows % ranks != 0)
         return EC_ERROR(EC_ERR_CONFIG, "global batch of %lld rows on %d ranks: expected a multiple of the ranks, at least 2",
@@ -32,7 +29,7 @@ static int32_t shard_count(const ec_heads_pass *pass) {
     const ec_heads_plan *p = &pass->plan;
     if (p->reproducible) return p->shards / pass->comm->size;
     int32_t unit = pass->be->width(pass->be) * p->accumulate;
-    int32_t chunks = round_up((pass->rows + FAST_CHUNK_ROWS - 1) / FAST_CHUNK_ROWS, unit);
+    int32_t grain = pass->be->grain.shard_rows, chunks = round_up((pass->rows + grain - 1) / grain, unit);
     return chunks > pass->rows ? (p->accumulate > 1 ? p->accumulate : pass->rows) : chunks;
 }
 
@@ -96,6 +93,7 @@ static void place_activations(ec_arena *arena, ec_heads_pass *pass) {
     }
     for (int32_t m = 0; m < EC_MODALITIES && heads->config.normalize_inputs; m++)
         pass->scale[m] = take(arena, pass->group_rows, 1);
+    pass->step = ec__arena_take(arena, 1, sizeof *pass->step);
 }
 
 static void lay_out_leaves(ec_heads_pass *pass) {
@@ -119,14 +117,18 @@ static ec_status make_activations(ec_heads_pass *pass) {
     EC_TRY(be->memory->alloc(be, pass->activation_bytes, &pass->activations));
     ec_arena arena = ec__arena_over(pass->activations, pass->activation_bytes);
     place_activations(&arena, pass);
+    EC_TRY(be->memory->alloc_host(be, sizeof *pass->step_told, (void **)&pass->step_told));
 done:
     return status;
 }
 
-static int32_t slices(int32_t rows) { return (rows + GRAD_SLICE - 1) / GRAD_SLICE; }
+static int32_t slices(const ec_heads_pass *pass, int32_t rows) {
+    int32_t most = pass->be->grain.gradient_rows;
+    return (rows + most - 1) / most;
+}
 
 static void add_items(ec_heads_pass *pass, int32_t projector, bool second, int32_t rows) {
-    int32_t count = slices(rows);
+    int32_t count = slices(pass, rows);
     for (int32_t i = 0; i < count; i++) {
         int32_t first = (int32_t)((int64_t)rows * i / count), end = (int32_t)((int64_t)rows * (i + 1) / count);
         pass->item[pass->items++] = (ec_grad_item){projector, second, first, end - first};
@@ -137,7 +139,7 @@ static ec_status list_items(ec_heads_pass *pass) {
     const ec_heads *heads = pass->heads;
     int32_t count = 0;
     for (int32_t i = 0; i < heads->projector_count; i++)
-        count += slices(heads->projector[i].in) + slices(heads->projector[i].hidden);
+        count += slices(pass, heads->projector[i].in) + slices(pass, heads->projector[i].hidden);
     pass->item = calloc((size_t)count, sizeof *pass->item);
     if (!pass->item) return EC_ERROR(EC_ERR_MEMORY, "no memory for %d pieces of gradients", count);
     for (int32_t i = 0; i < heads->projector_count; i++) {
@@ -177,12 +179,12 @@ done:
 /* All products of a step, so that none is met for the first time inside one. Shards, and groups, have at most two
  * different numbers of rows, so most rounds find everything made. */
 static ec_status prepare(ec_heads_pass *pass) {
-    int32_t shard_rows = 0, group_rows = 0;
+    int32_t shard_rows = 0, group_rows = 0, block = pass->be->grain.row_block;
     for (int32_t s = 0; s < pass->shards; s++) {
-        int32_t rows = pass->bound[s + 1] - pass->bound[s], tail = rows % EC_HEADS_ROW_BLOCK;
+        int32_t rows = pass->bound[s + 1] - pass->bound[s], tail = rows % block;
         if (rows == shard_rows) continue;
         shard_rows = rows;
-        if (rows >= EC_HEADS_ROW_BLOCK) EC_RETURN_IF(ec__heads_prepare_stages(pass, EC_HEADS_ROW_BLOCK));
+        if (rows >= block) EC_RETURN_IF(ec__heads_prepare_stages(pass, block));
         if (tail > 0) EC_RETURN_IF(ec__heads_prepare_stages(pass, tail));
         if (pass->plan.reproducible) EC_RETURN_IF(ec__heads_prepare_gradients(pass, rows, false));
     }
@@ -200,7 +202,7 @@ static void set_dropout(ec_heads_pass *pass) {
     if (threshold > 65535) threshold = 65535; /* something must be kept */
     for (int32_t i = 0; i < pass->heads->projector_count; i++)
         pass->dropout[i] = (ec_dropout){.threshold = threshold, .scale = (float)(65536.0 / (65536.0 - threshold)),
-                                        .seed = pass->plan.seed, .layer = (uint32_t)i};
+                                        .seed = pass->plan.seed, .step = pass->step, .layer = (uint32_t)i};
 }
 
 ec_status ec__heads_pass_new(ec_heads *heads, ec_comm *comm, const ec_heads_plan *plan, ec_heads_pass **out) {
@@ -213,10 +215,10 @@ ec_status ec__heads_pass_new(ec_heads *heads, ec_comm *comm, const ec_heads_plan
     pass->be = heads->be;
     pass->comm = comm;
     pass->plan = *plan;
-    set_dropout(pass);
     EC_TRY(cut_rows(pass));
     EC_TRY(list_items(pass));
     EC_TRY(make_activations(pass));
+    set_dropout(pass);
     EC_TRY(make_leaves(pass));
     EC_TRY(prepare(pass));
     *out = pass;
@@ -230,6 +232,7 @@ void ec__heads_pass_free(ec_heads_pass *pass) {
     if (!pass) return;
     pass->be->memory->free(pass->be, pass->activations);
     pass->be->memory->free(pass->be, pass->leaf_memory);
+    pass->be->memory->free_host(pass->be, pass->step_told);
     free(pass->leaf);
     free(pass->item);
     free(pass->bound);

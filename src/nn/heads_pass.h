@@ -23,7 +23,6 @@
 #include "nn/heads_train.h"
 
 enum {
-    EC_HEADS_ROW_BLOCK = 128, /* rows that a stage takes through all its operations while they are in the cache */
     EC_HEADS_MAX_LEVELS = 2,
 };
 
@@ -87,6 +86,8 @@ struct ec_heads_pass {
     size_t activation_bytes, leaf_bytes;
 
     /* Of the step under way. */
+    uint32_t *step;      /* (1) its number, back end memory */
+    uint32_t *step_told; /* the same, host memory that it is uploaded from */
     ec_dropout dropout[EC_PROJECTORS];
     const float *x[EC_MODALITIES];
 };

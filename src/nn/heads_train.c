@@ -27,8 +27,10 @@ static ec_status run_shard(void *arg, int32_t task, ec_stream *stream) {
     const ec_heads_pass *pass = run->pass;
     ec_modality modality = (ec_modality)(task / run->shards);
     int32_t shard = run->first_shard + task % run->shards, begin = pass->bound[shard], end = pass->bound[shard + 1];
-    for (int32_t row = begin; row < end; row += EC_HEADS_ROW_BLOCK) {
-        const ec_rows r = {.row = row, .rows = end - row < EC_HEADS_ROW_BLOCK ? end - row : EC_HEADS_ROW_BLOCK,
+    int32_t block = pass->be->grain.row_block;
+    for (int32_t row = begin, rows; row < end; row += rows) {
+        rows = end - row < block ? end - row : block;
+        const ec_rows r = {.row = row, .rows = rows,
                            .at = row - pass->bound[run->first_shard], .shard = shard, .before = row - begin};
         EC_RETURN_IF(run_stages(run, stream, modality, r));
     }
@@ -83,7 +85,6 @@ static ec_status exchange(ec_heads_pass *pass, ec_leaves *leaves, int32_t level,
     if (pass->comm->size == 1) {
         EC_RETURN_IF(be->memory->copy(be, stream, leaves->exchange, leaves->local, bytes));
     } else {
-        EC_RETURN_IF(be->synchronize(be));
         EC_RETURN_IF(ec__comm_all_gather(pass->comm, leaves->local, leaves->exchange, bytes));
     }
     return combine(pass, level, pass->slots, pass->slot_rows, leaves->exchange);
@@ -101,14 +102,20 @@ static ec_status finish_statistics(ec_heads_pass *pass, int32_t level) {
                                          pass->stats[level].exchange + layer->stat_at, layer->mean, layer->inv_std,
                                          ec__heads_buffer_at(heads, p->running_mean),
                                          ec__heads_buffer_at(heads, p->running_var)));
-        heads->counter[p->batches]++;
     }
     return EC_OK;
 }
 
-ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], int64_t step) {
+ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step) {
+    ec_heads *heads = pass->heads;
+    ec_backend *be = pass->be;
+    for (int32_t i = 0; i < heads->projector_count; i++) heads->counter[heads->projector[i].batches]++;
+    *pass->step_told = (uint32_t)step;
+    return be->memory->upload(be, be->main_stream(be), pass->step, pass->step_told, sizeof *pass->step);
+}
+
+ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES]) {
     memcpy(pass->x, x, sizeof pass->x);
-    for (int32_t i = 0; i < pass->heads->projector_count; i++) pass->dropout[i].step = (uint32_t)step;
     for (int32_t stage = 0; stage <= pass->heads->levels; stage++) {
         EC_RETURN_IF(run_all(pass, stage, -1));
         if (stage < pass->heads->levels) EC_RETURN_IF(finish_statistics(pass, stage));

@@ -36,17 +36,21 @@ void ec__heads_pass_free(ec_heads_pass *pass);
 /* Bytes of back end memory held, for activations and for gradient leaves; for plans and reports. */
 size_t ec__heads_pass_bytes(const ec_heads_pass *pass);
 
-/* Collective; allocates nothing. Training-mode forward of step `step` (from 0; keys dropout). x[m]: (B, input_dim) of
- * modality m, row b of rank r is global row r * B + b; back end memory, must stay unchanged until backward has ended.
- * Updates the running statistics and num_batches_tracked. */
-ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], int64_t step);
+/* To be called before the forward pass of step `step` (from 0; keys dropout), when the back end has ended the passes before
+ * it. Counts num_batches_tracked. Not collective; allocates nothing. */
+ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step);
+
+/* Collective; allocates nothing; may be recorded. Training-mode forward. x[m]: (B, input_dim) of modality m, row b of rank
+ * r is global row r * B + b; back end memory, must stay unchanged until backward has ended. Updates the running
+ * statistics. */
+ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES]);
 
 /* Embeddings (B, output_dim) of the last forward, and where their gradients go (same shape) before backward. Owned by
  * the pass. e < ec__heads_embeddings(). */
 const float *ec__heads_z(const ec_heads_pass *pass, ec_modality modality, int32_t e);
 float *ec__heads_grad_z(ec_heads_pass *pass, ec_modality modality, int32_t e);
 
-/* Collective; allocates nothing. From the gradients at ec__heads_grad_z to the gradient of every parameter, summed over
+/* Collective; allocates nothing; may be recorded. From the gradients at ec__heads_grad_z to the gradient of every parameter, summed over
  * all ranks, in grad (params.total, back end memory; gaps and zero_gradient tensors get 0). */
 ec_status ec__heads_backward(ec_heads_pass *pass, float *grad);
 

@@ -47,6 +47,7 @@ ec_status ec__run_open_model(ec_run *run) {
                    [EC_MUSIC_TO_MUSIC] = (float)t->loss_weights.audio2audio,
                    [EC_IMAGE_TO_MUSIC] = (float)t->loss_weights.image2audio,
                    [EC_MUSIC_TO_IMAGE] = (float)t->loss_weights.audio2image},
+        .classes = ec__cache_info(run->cache[EC_IMAGE])->class_count,
     };
     EC_RETURN_IF(ec__heads_new(run->be, &heads, (uint64_t)t->seed, &run->heads));
     if (t->init) EC_RETURN_IF(ec__heads_load(run->heads, t->init));

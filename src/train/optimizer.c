@@ -5,8 +5,6 @@
 
 #include "compute/ops_optim.h"
 
-enum { CHUNK = 16384 }; /* elements a task; a multiple of 16, so that no two tasks share a cache line */
-
 static const double pi = 3.14159265358979323846;
 
 ec_optimizer_config ec__optimizer_defaults(void) {
@@ -49,26 +47,37 @@ static ec_status check_config(const ec_optimizer_config *c) {
     return EC_OK;
 }
 
-static int32_t chunk_count(int64_t count) { return (int32_t)((count + CHUNK - 1) / CHUNK); }
+static int32_t chunk_count(const ec_optimizer *o) {
+    int32_t elements = o->be->grain.elements;
+    return (int32_t)((o->count + elements - 1) / elements);
+}
+
+static ec_status make_memory(ec_optimizer *o) {
+    ec_backend *be = o->be;
+    const ec_memory_ops *memory = be->memory;
+    size_t bytes = (size_t)o->count * sizeof(float);
+    EC_RETURN_IF(memory->alloc(be, bytes, (void **)&o->exp_avg));
+    EC_RETURN_IF(memory->alloc(be, bytes, (void **)&o->exp_avg_sq));
+    EC_RETURN_IF(memory->alloc(be, (size_t)chunk_count(o) * sizeof *o->part, (void **)&o->part));
+    EC_RETURN_IF(memory->alloc(be, sizeof *o->adam, (void **)&o->adam));
+    EC_RETURN_IF(memory->alloc(be, sizeof *o->norm, (void **)&o->norm));
+    EC_RETURN_IF(memory->alloc_host(be, sizeof *o->adam_told, (void **)&o->adam_told));
+    EC_RETURN_IF(memory->alloc_host(be, sizeof *o->norm_told, (void **)&o->norm_told));
+    EC_RETURN_IF(memory->zero(be, be->main_stream(be), o->exp_avg, bytes));
+    EC_RETURN_IF(memory->zero(be, be->main_stream(be), o->exp_avg_sq, bytes));
+    return be->synchronize(be);
+}
 
 ec_status ec__optimizer_new(ec_backend *be, const ec_optimizer_config *config, int64_t count, ec_optimizer **out) {
     ec_status status = EC_OK;
     ec_optimizer *o = NULL;
-    size_t bytes = (size_t)count * sizeof(float);
     EC_TRY(check_config(config));
     o = calloc(1, sizeof *o);
     if (!o) EC_FAIL(EC_ERR_MEMORY, "no memory for an optimizer");
     o->be = be;
     o->config = *config;
     o->count = count;
-    o->host_partial = calloc((size_t)chunk_count(count) + 1, sizeof *o->host_partial);
-    if (!o->host_partial) EC_FAIL(EC_ERR_MEMORY, "no memory for an optimizer");
-    EC_TRY(be->memory->alloc(be, bytes, (void **)&o->exp_avg));
-    EC_TRY(be->memory->alloc(be, bytes, (void **)&o->exp_avg_sq));
-    EC_TRY(be->memory->alloc(be, (size_t)chunk_count(count) * sizeof(double), (void **)&o->partial));
-    EC_TRY(be->memory->zero(be, be->main_stream(be), o->exp_avg, bytes));
-    EC_TRY(be->memory->zero(be, be->main_stream(be), o->exp_avg_sq, bytes));
-    EC_TRY(be->synchronize(be));
+    EC_TRY(make_memory(o));
     *out = o;
     o = NULL;
 done:
@@ -78,60 +87,49 @@ done:
 
 void ec__optimizer_free(ec_optimizer *o) {
     if (!o) return;
-    o->be->memory->free(o->be, o->exp_avg);
-    o->be->memory->free(o->be, o->exp_avg_sq);
-    o->be->memory->free(o->be, o->partial);
-    free(o->host_partial);
+    const ec_memory_ops *memory = o->be->memory;
+    memory->free(o->be, o->exp_avg);
+    memory->free(o->be, o->exp_avg_sq);
+    memory->free(o->be, o->part);
+    memory->free(o->be, o->adam);
+    memory->free(o->be, o->norm);
+    memory->free_host(o->be, o->adam_told);
+    memory->free_host(o->be, o->norm_told);
     free(o);
 }
 
 typedef struct update {
     const ec_optimizer *optimizer;
-    ec_adam adam;
     float *param;
     const float *grad;
 } update;
 
+/* A chunk of the flat arrays: where it begins, and how long it is. */
+static int64_t chunk_at(const ec_optimizer *o, int32_t task) { return (int64_t)task * o->be->grain.elements; }
+
 static int64_t chunk_length(const ec_optimizer *o, int32_t task) {
-    int64_t left = o->count - (int64_t)task * CHUNK;
-    return left < CHUNK ? left : CHUNK;
+    int64_t left = o->count - chunk_at(o, task);
+    return left < o->be->grain.elements ? left : o->be->grain.elements;
 }
 
 static ec_status sum_chunk(void *arg, int32_t task, ec_stream *stream) {
     const update *u = arg;
     const ec_optimizer *o = u->optimizer;
-    return o->be->optim->square_sum(o->be, stream, chunk_length(o, task), u->grad + (int64_t)task * CHUNK,
-                                    o->partial + task);
+    return o->be->optim->square_sum(o->be, stream, chunk_length(o, task), u->grad + chunk_at(o, task), o->part + task);
 }
 
 static ec_status update_chunk(void *arg, int32_t task, ec_stream *stream) {
     const update *u = arg;
     const ec_optimizer *o = u->optimizer;
-    int64_t at = (int64_t)task * CHUNK;
-    return o->be->optim->adam(o->be, stream, &u->adam, chunk_length(o, task), u->grad + at, o->exp_avg + at,
+    int64_t at = chunk_at(o, task);
+    return o->be->optim->adam(o->be, stream, o->adam, chunk_length(o, task), u->grad + at, o->exp_avg + at,
                               o->exp_avg_sq + at, u->param + at);
 }
 
-/* Euclidean norm of the gradient: chunks of fixed length, added in order. */
-static ec_status gradient_norm(update *u, double *norm) {
-    const ec_optimizer *o = u->optimizer;
-    ec_backend *be = o->be;
-    int32_t chunks = chunk_count(o->count);
-    double sum = 0;
-    EC_RETURN_IF(be->for_each(be, chunks, sum_chunk, u));
-    EC_RETURN_IF(be->memory->download(be, be->main_stream(be), o->host_partial, o->partial,
-                                      (size_t)chunks * sizeof *o->partial));
-    EC_RETURN_IF(be->synchronize(be));
-    for (int32_t i = 0; i < chunks; i++) sum += o->host_partial[i];
-    *norm = sqrt(sum);
-    return EC_OK;
-}
-
-static ec_adam adam_of(const ec_optimizer_config *c, int64_t step, double grad_scale) {
+static ec_adam adam_of(const ec_optimizer_config *c, int64_t step) {
     double t = (double)step + 1, rate = ec__learning_rate(c, step);
     bool decoupled = c->kind == EC_ADAMW;
     return (ec_adam){
-        .grad_scale = (float)grad_scale,
         .l2 = decoupled ? 0.f : (float)c->weight_decay,
         .decay = decoupled ? (float)(1.0 - rate * c->weight_decay) : 1.f,
         .beta1 = (float)c->beta1,
@@ -144,14 +142,34 @@ static ec_adam adam_of(const ec_optimizer_config *c, int64_t step, double grad_s
     };
 }
 
-ec_status ec__optimizer_step(ec_optimizer *o, int64_t step, float *param, const float *grad, double *grad_norm) {
+ec_status ec__optimizer_begin(ec_optimizer *o, int64_t step) {
+    o->step = step;
+    *o->adam_told = adam_of(&o->config, step);
+    return o->be->memory->upload(o->be, o->be->main_stream(o->be), o->adam, o->adam_told, sizeof *o->adam);
+}
+
+/* The norm is made of chunks of fixed length, added in order. */
+ec_status ec__optimizer_enqueue(ec_optimizer *o, float *param, const float *grad) {
+    ec_backend *be = o->be;
+    ec_stream *stream = be->main_stream(be);
     update u = {.optimizer = o, .param = param, .grad = grad};
-    double norm = 0, clip = o->config.clip_norm;
-    EC_RETURN_IF(gradient_norm(&u, &norm));
-    if (!isfinite(norm))
-        return EC_ERROR(EC_ERR_DATA, "the gradient of step %lld is not finite (norm %g)", (long long)step, norm);
-    u.adam = adam_of(&o->config, step, clip > 0 && norm > clip ? clip / norm : 1.0);
-    EC_RETURN_IF(o->be->for_each(o->be, chunk_count(o->count), update_chunk, &u));
-    if (grad_norm) *grad_norm = norm;
+    int32_t chunks = chunk_count(o);
+    EC_RETURN_IF(be->for_each(be, chunks, sum_chunk, &u));
+    EC_RETURN_IF(be->optim->clip(be, stream, chunks, o->part, o->config.clip_norm, o->adam, o->norm));
+    EC_RETURN_IF(be->for_each(be, chunks, update_chunk, &u));
+    return be->memory->download(be, stream, o->norm_told, o->norm, sizeof *o->norm);
+}
+
+ec_status ec__optimizer_result(const ec_optimizer *o, double *grad_norm) {
+    if (!isfinite(*o->norm_told))
+        return EC_ERROR(EC_ERR_DATA, "the gradient of step %lld is not finite (norm %g)", (long long)o->step, *o->norm_told);
+    if (grad_norm) *grad_norm = *o->norm_told;
     return EC_OK;
+}
+
+ec_status ec__optimizer_step(ec_optimizer *o, int64_t step, float *param, const float *grad, double *grad_norm) {
+    EC_RETURN_IF(ec__optimizer_begin(o, step));
+    EC_RETURN_IF(ec__optimizer_enqueue(o, param, grad));
+    EC_RETURN_IF(o->be->synchronize(o->be));
+    return ec__optimizer_result(o, grad_norm);
 }

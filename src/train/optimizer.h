@@ -41,17 +41,30 @@ typedef struct ec_optimizer {
     ec_optimizer_config config;
     int64_t count;                /* elements of the flat arrays */
     float *exp_avg, *exp_avg_sq;  /* (count), back end memory, owned; 0 at first */
-    double *partial;              /* sums of squares of chunks of the gradient; back end memory, owned */
-    double *host_partial;         /* the same in host memory, owned */
+    /* Of the step under way. Back end memory and the host's side of it, owned. */
+    double *part;                 /* sums of squares of chunks of the gradient */
+    struct ec_adam *adam, *adam_told;
+    double *norm, *norm_told;
+    int64_t step;
 } ec_optimizer;
 
 /* EC_ERR_CONFIG for values out of range. Not collective. */
 ec_status ec__optimizer_new(ec_backend *be, const ec_optimizer_config *config, int64_t count, ec_optimizer **out);
 void ec__optimizer_free(ec_optimizer *optimizer);
 
-/* One update, number `step` from 0, of param (count) by grad (count), back end memory; grad is left as it is. Allocates
- * nothing. *grad_norm (may be NULL) receives the norm of grad before clipping. EC_ERR_DATA when that norm is not finite;
- * the parameters are then untouched. The same on every rank where param and grad are. Not collective. */
+/* An update is three calls, so that the middle one can be recorded (compute/backend.h). None allocates, none is collective,
+ * and the result is the same on every rank where param and grad are.
+ *
+ * begin: its number, from 0; to be called when the back end has ended the update before it.
+ * enqueue: param (count) is updated by grad (count), back end memory; grad is left as it is. Parameters and moments are
+ * untouched where grad's norm is not finite.
+ * result, when the back end has been synchronized: *grad_norm (may be NULL) is the norm of grad before clipping. EC_ERR_DATA
+ * when it is not finite. */
+ec_status ec__optimizer_begin(ec_optimizer *optimizer, int64_t step);
+ec_status ec__optimizer_enqueue(ec_optimizer *optimizer, float *param, const float *grad);
+ec_status ec__optimizer_result(const ec_optimizer *optimizer, double *grad_norm);
+
+/* All three, waiting for the back end. */
 ec_status ec__optimizer_step(ec_optimizer *optimizer, int64_t step, float *param, const float *grad, double *grad_norm);
 
 #endif

@@ -225,7 +225,7 @@ ec_status ec__snapshots_resume(ec_snapshots *s, ec_run *run, const char *resume,
         if (checkpoint) snprintf(s->from, sizeof s->from, "%s", checkpoint->path);
     }
     EC_TRY(ec__comm_agree(run->comm, mine));
-    EC_TRY(ec__comm_broadcast(run->comm, s->from, sizeof s->from, 0));
+    EC_TRY(ec__comm_broadcast(run->comm->host, s->from, sizeof s->from, 0));
     *from = s->from[0] ? s->from : NULL;
     if (!*from) goto done;
     if (run->comm->rank != 0) mine = ec__checkpoint_load(s->from, &checkpoint);

@@ -11,7 +11,7 @@ static bool belongs(const ec_heads_config *heads, ec_embedding e, ec_direction d
 ec_status ec__train_loss_new(ec_backend *be, ec_comm *comm, const ec_heads_config *heads, const ec_train_config *config,
                              ec_embedding e, ec_supcon **out) {
     ec_supcon_config c = {.global_rows = config->plan.global_rows, .dim = heads->output_dim,
-                          .temperature = config->temperature};
+                          .temperature = config->temperature, .classes = config->classes};
     bool used = false;
     for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
         if (!belongs(heads, e, d)) continue;
@@ -58,6 +58,8 @@ done:
 
 void ec__trainer_core_free(ec_trainer_core *core) {
     if (!core) return;
+    for (int i = 0; i < EC_STEP_RECORDINGS; i++)
+        core->heads->be->recording_free(core->heads->be, core->recorded[i].recording);
     core->heads->be->memory->free(core->heads->be, core->grad);
     for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++) ec__supcon_free(core->loss[e]);
     ec__heads_pass_free(core->pass);
@@ -73,38 +75,80 @@ size_t ec__trainer_core_bytes(const ec_trainer_core *core) {
     return bytes;
 }
 
-/* One loss over its embeddings; adds its directions to result. An embedding that no loss reads has gradient 0. */
-static ec_status run_loss(ec_trainer_core *core, ec_embedding e, const int32_t *const label[EC_MODALITIES],
-                          ec_step_result *result) {
+/* One loss over its embeddings. An embedding that no loss reads has gradient 0. */
+static ec_status enqueue_loss(ec_trainer_core *core, ec_embedding e) {
     ec_backend *be = core->heads->be;
     ec_heads_pass *pass = core->pass;
-    double losses[EC_DIRECTIONS];
-    if (!core->loss[e]) {
-        size_t bytes = (size_t)(core->config.plan.global_rows / core->comm->size) *
-                       (size_t)core->heads->config.output_dim * sizeof(float);
-        for (ec_modality m = 0; m < EC_MODALITIES; m++)
-            EC_RETURN_IF(be->memory->zero(be, be->main_stream(be), ec__heads_grad_z(pass, m, e), bytes));
-        return EC_OK;
+    const float *const z[2] = {ec__heads_z(pass, EC_IMAGE, e), ec__heads_z(pass, EC_MUSIC, e)};
+    float *const grad[2] = {ec__heads_grad_z(pass, EC_IMAGE, e), ec__heads_grad_z(pass, EC_MUSIC, e)};
+    size_t rows = (size_t)(core->config.plan.global_rows / core->comm->size);
+    if (core->loss[e]) return ec__supcon_enqueue(core->loss[e], z, grad);
+    for (ec_modality m = 0; m < EC_MODALITIES; m++)
+        EC_RETURN_IF(be->memory->zero(be, be->main_stream(be), grad[m],
+                                      rows * (size_t)core->heads->config.output_dim * sizeof(float)));
+    return EC_OK;
+}
+
+/* All that a step enqueues; what changes from step to step was uploaded before. */
+static ec_status enqueue_step(void *arg) {
+    const ec_step_recording *r = arg;
+    ec_trainer_core *core = r->core;
+    EC_RETURN_IF(ec__heads_forward(core->pass, r->x));
+    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&core->heads->config); e++)
+        EC_RETURN_IF(enqueue_loss(core, e));
+    EC_RETURN_IF(ec__heads_backward(core->pass, core->grad));
+    return ec__optimizer_enqueue(core->optimizer, core->heads->param, core->grad);
+}
+
+/* The recording for x, made where there is none yet. */
+static ec_status recording_for(ec_trainer_core *core, const float *const x[EC_MODALITIES], const ec_recording **out) {
+    ec_backend *be = core->heads->be;
+    for (int i = 0; i < EC_STEP_RECORDINGS; i++) {
+        const ec_step_recording *r = &core->recorded[i];
+        *out = r->recording;
+        if (r->recording && r->x[EC_IMAGE] == x[EC_IMAGE] && r->x[EC_MUSIC] == x[EC_MUSIC]) return EC_OK;
     }
-    EC_RETURN_IF(ec__supcon_run(core->loss[e], ec__heads_z(pass, EC_IMAGE, e), ec__heads_z(pass, EC_MUSIC, e),
-                                label[EC_IMAGE], label[EC_MUSIC], ec__heads_grad_z(pass, EC_IMAGE, e),
-                                ec__heads_grad_z(pass, EC_MUSIC, e), losses));
-    for (ec_direction d = 0; d < EC_DIRECTIONS; d++)
-        if (belongs(&core->heads->config, e, d)) {
+    ec_step_recording *fresh = &core->recorded[core->next_recording];
+    core->next_recording = (core->next_recording + 1) % EC_STEP_RECORDINGS;
+    be->recording_free(be, fresh->recording);
+    *fresh = (ec_step_recording){.core = core, .x = {x[EC_IMAGE], x[EC_MUSIC]}};
+    EC_RETURN_IF(be->record(be, enqueue_step, fresh, &fresh->recording));
+    *out = fresh->recording;
+    return EC_OK;
+}
+
+static ec_status begin_step(ec_trainer_core *core, int64_t step, const int32_t *const label[EC_MODALITIES]) {
+    EC_RETURN_IF(ec__heads_begin(core->pass, step));
+    for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++)
+        if (core->loss[e]) EC_RETURN_IF(ec__supcon_begin(core->loss[e], label));
+    return ec__optimizer_begin(core->optimizer, step);
+}
+
+/* A loss that is not a number says more than the gradient that came of it: it is looked at first. */
+static ec_status read_result(const ec_trainer_core *core, ec_step_result *result) {
+    for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++) {
+        double losses[EC_DIRECTIONS];
+        if (!core->loss[e]) continue;
+        EC_RETURN_IF(ec__supcon_result(core->loss[e], losses));
+        for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
+            if (!belongs(&core->heads->config, e, d)) continue;
             result->losses[d] = losses[d];
             result->total += core->config.weight[d] * losses[d];
         }
-    return EC_OK;
+    }
+    return ec__optimizer_result(core->optimizer, &result->grad_norm);
 }
 
 ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
                          const int32_t *const label[EC_MODALITIES], ec_step_result *result) {
+    ec_backend *be = core->heads->be;
     ec_step_result r = {.learning_rate = ec__learning_rate(&core->config.optimizer, step)};
-    EC_RETURN_IF(ec__heads_forward(core->pass, x, step));
-    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&core->heads->config); e++)
-        EC_RETURN_IF(run_loss(core, e, label, &r));
-    EC_RETURN_IF(ec__heads_backward(core->pass, core->grad));
-    EC_RETURN_IF(ec__optimizer_step(core->optimizer, step, core->heads->param, core->grad, &r.grad_norm));
+    const ec_recording *recording;
+    EC_RETURN_IF(begin_step(core, step, label));
+    EC_RETURN_IF(recording_for(core, x, &recording));
+    EC_RETURN_IF(be->replay(be, recording));
+    EC_RETURN_IF(be->synchronize(be));
+    EC_RETURN_IF(read_result(core, &r));
     *result = r;
     return EC_OK;
 }

@@ -15,6 +15,7 @@ typedef struct ec_train_config {
     ec_optimizer_config optimizer;
     float temperature;           /* > 0 */
     float weight[EC_DIRECTIONS]; /* of each direction's loss, >= 0, not all 0 */
+    int32_t classes;             /* labels have at most so many values; 0: not known */
 } ec_train_config;
 
 typedef struct ec_step_result {
@@ -23,6 +24,15 @@ typedef struct ec_step_result {
     double grad_norm;             /* before clipping */
     double learning_rate;         /* that this step used */
 } ec_step_result;
+
+/* What a step enqueues, for features that lie in the same place every time; see compute/backend.h. */
+typedef struct ec_step_recording {
+    struct ec_trainer_core *core;
+    const float *x[EC_MODALITIES];
+    ec_recording *recording; /* owned; NULL: not made */
+} ec_step_recording;
+
+enum { EC_STEP_RECORDINGS = 2 }; /* a step's features may lie in two places by turns */
 
 /* The state of a run between two steps is: heads (params, buffers, counters), optimizer (exp_avg, exp_avg_sq) and the
  * number of the next step. Fields are for reading and for checkpoints. */
@@ -34,6 +44,8 @@ typedef struct ec_trainer_core {
     ec_heads_pass *pass;
     ec_supcon *loss[EC_EMBEDDINGS]; /* single task: [0] has all four directions; multi task: intra, cross; NULL if unused */
     float *grad;                    /* (params.total) of the last step */
+    ec_step_recording recorded[EC_STEP_RECORDINGS];
+    int32_t next_recording;         /* which of them is given up first */
 } ec_trainer_core;
 
 /* Makes the loss over embedding e: all directions in single-task heads, intra- or cross-modal ones in multi-task heads.
@@ -51,7 +63,7 @@ size_t ec__trainer_core_bytes(const ec_trainer_core *core);
 
 /* Collective. Step number `step` (from 0): it keys dropout, the learning rate and Adam's bias correction. x[m]:
  * (B, input_dim) features of this rank's rows in back end memory, label[m]: (B) class labels in host memory; both
- * unchanged until the call returns. Allocates nothing. */
+ * unchanged until the call returns. Allocates nothing once it has seen the same x before. */
 ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
                          const int32_t *const label[EC_MODALITIES], ec_step_result *result);
 

@@ -135,7 +135,7 @@ static ec_status stop_asked(const ec_run *run, bool *stop) {
         *stop = mine != 0;
         return EC_OK;
     }
-    EC_RETURN_IF(ec__comm_all_gather_view(run->comm, &mine, &all, sizeof mine));
+    EC_RETURN_IF(ec__comm_all_gather_view(run->comm->host, &mine, &all, sizeof mine));
     for (int32_t r = 0; r < run->comm->size; r++) *stop |= ((const int32_t *)all)[r] != 0;
     return EC_OK;
 }

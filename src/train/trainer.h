@@ -60,7 +60,7 @@ typedef struct ec_train_options {
     const char *resume;
 } ec_train_options;
 
-/* Collective. Observer functions are called on rank 0 only, from the calling thread; any may be NULL.
+/* Collective. comm moves be's memory. Observer functions are called on rank 0 only, from the calling thread; any may be NULL.
  * Returns EC_STOPPED when a signal asked for a stop (core/stop.h) and a checkpoint was written. */
 ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, const ec_train_options *options,
                         const ec_train_observer *observer);

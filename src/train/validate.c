@@ -145,7 +145,7 @@ static ec_status retrieve(ec_validator *v, ec_run *run, ec_modality from, double
     const ec_retrieval_side query = {v->z[from][cross], v->label[from], run->valid.count[from]};
     const ec_retrieval_side item = {v->z[to][cross], v->label[to], run->valid.count[to]};
     ec_retrieval_result result;
-    EC_RETURN_IF(ec__retrieval_evaluate(run->be, run->comm, &query, &item, run->heads->config.output_dim, false, &result));
+    EC_RETURN_IF(ec__retrieval_evaluate(run->be, run->comm->host, &query, &item, run->heads->config.output_dim, false, &result));
     memcpy(metrics, result.macro, sizeof result.macro);
     ec__retrieval_release(&result);
     return EC_OK;
@@ -166,7 +166,7 @@ ec_status ec__validate(ec_validator *v, ec_run *run, ec_validation_record *recor
     record->total = 0;
     memset(record->losses, 0, sizeof record->losses);
     for (int m = 0; m < EC_MODALITIES; m++)
-        EC_RETURN_IF(ec__embed_rows(run->heads, run->comm, (ec_modality)m, run->cache[m], run->valid.row[m],
+        EC_RETURN_IF(ec__embed_rows(run->heads, run->comm->host, (ec_modality)m, run->cache[m], run->valid.row[m],
                                     run->valid.count[m], v->z[m]));
     EC_RETURN_IF(mean_losses(v, run, record));
     EC_RETURN_IF(retrieve(v, run, EC_IMAGE, record->image2music));

@@ -177,7 +177,8 @@ static void check(bool multi_task, bool normalize, float dropout, int32_t accumu
     fill_model(&m, heads, pass);
     float *grad = malloc((size_t)heads->params.total * sizeof *grad);
     memset(grad, 0xff, (size_t)heads->params.total * sizeof *grad);
-    CHECK_OK(ec__heads_forward(pass, (const float *const *)m.x, STEP));
+    CHECK_OK(ec__heads_begin(pass, STEP));
+    CHECK_OK(ec__heads_forward(pass, (const float *const *)m.x));
     check_embeddings(&m, pass);
     CHECK_OK(ec__heads_backward(pass, grad));
     check_gradients(&m, grad);

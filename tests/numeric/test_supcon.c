@@ -320,6 +320,7 @@ static void test_long_rows(void **state) {
     supcon_case c = random_case(40, 16, 0.5, 3, ALL_FOUR);
     for (int m = 0; m < 2; m++)
         for (int i = 0; i < 40 * 16; i++) c.z[m][i] *= (float)(1 + i % 7);
+    c.config.norm2_most = 49.f * 1.01f;
     run_case(&c);
     run_reference(&c);
     check_losses("long rows", &c);
@@ -411,7 +412,16 @@ static void test_bad_values(void **state) {
     c.z[0][0] = INFINITY;
     CHECK_ERROR(ec__supcon_run(loss, c.z[0], c.z[1], c.label[0], c.label[1], c.grad[0], c.grad[1], c.losses), EC_ERR_DATA,
                 "image embedding in row 0");
+    c.z[0][0] = 2;
+    CHECK_ERROR(ec__supcon_run(loss, c.z[0], c.z[1], c.label[0], c.label[1], c.grad[0], c.grad[1], c.losses), EC_ERR_DATA,
+                "image embedding in row 0 of the global batch (row 0 of rank 0) has length");
     ec__supcon_free(loss);
+    c.config.classes = 1;
+    CHECK_OK(ec__supcon_new(be, comm, &c.config, &loss));
+    CHECK_ERROR(ec__supcon_run(loss, c.z[0], c.z[1], c.label[0], c.label[1], c.grad[0], c.grad[1], c.losses), EC_ERR_DATA,
+                "more than the 1 values");
+    ec__supcon_free(loss);
+    c.config.classes = 0;
     loss = NULL;
     ec_supcon_config bad = c.config;
     bad.temperature = 0;

@@ -98,7 +98,53 @@ static void test_not_finite(void **state) {
     CHECK_OK(ec__optimizer_new(be, &c, 3, &o));
     CHECK_ERROR(ec__optimizer_step(o, 4, p, g, NULL), EC_ERR_DATA, "gradient of step 4 is not finite");
     assert_true(p[0] == 1 && p[1] == 2 && p[2] == 3);
+    assert_true(o->exp_avg[0] == 0 && o->exp_avg_sq[1] == 0);
     ec__optimizer_free(o);
+    be->close(be);
+}
+
+typedef struct recorded_update {
+    ec_optimizer *optimizer;
+    float *p;
+    const float *g;
+} recorded_update;
+
+static ec_status enqueue_update(void *arg) {
+    const recorded_update *u = arg;
+    return ec__optimizer_enqueue(u->optimizer, u->p, u->g);
+}
+
+/* Recorded once and replayed with other numbers: the same bits as by calls. */
+static void test_recorded(void **state) {
+    (void)state;
+    enum { N = 1000 };
+    ec_backend *be = NULL;
+    ec_optimizer *called = NULL, *replayed = NULL;
+    ec_recording *recording = NULL;
+    ec_optimizer_config c = ec__optimizer_defaults();
+    float p[2][N], g[N];
+    c.warmup_steps = 5;
+    c.clip_norm = 0.5;
+    for (int i = 0; i < 2; i++) test_fill(p[i], N, 1);
+    CHECK_OK(ec__backend_open("cpu", 2, &be));
+    CHECK_OK(ec__optimizer_new(be, &c, N, &called));
+    CHECK_OK(ec__optimizer_new(be, &c, N, &replayed));
+    recorded_update u = {replayed, p[1], g};
+    CHECK_OK(be->record(be, enqueue_update, &u, &recording));
+    for (int64_t step = 0; step < 4; step++) {
+        double norms[2];
+        test_fill(g, N, 10 + (uint64_t)step);
+        CHECK_OK(ec__optimizer_step(called, step, p[0], g, &norms[0]));
+        CHECK_OK(ec__optimizer_begin(replayed, step));
+        CHECK_OK(be->replay(be, recording));
+        CHECK_OK(be->synchronize(be));
+        CHECK_OK(ec__optimizer_result(replayed, &norms[1]));
+        assert_true(norms[0] == norms[1]);
+        assert_memory_equal(p[0], p[1], sizeof p[0]);
+    }
+    be->recording_free(be, recording);
+    ec__optimizer_free(called);
+    ec__optimizer_free(replayed);
     be->close(be);
 }
 
@@ -136,6 +182,7 @@ static void test_bad_settings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedules), cmocka_unit_test(test_updates),
-                                       cmocka_unit_test(test_not_finite), cmocka_unit_test(test_bad_settings)};
+                                       cmocka_unit_test(test_not_finite), cmocka_unit_test(test_recorded),
+                                       cmocka_unit_test(test_bad_settings)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,8 @@ const ec_memory_ops ec__cpu_memory_ops = {
     .copy = cpu_copy,
     .upload = cpu_copy,
     .download = cpu_copy,
+    .alloc_host = cpu_alloc,
+    .free_host = cpu_free,
 };
 
 static ec_stream *cpu_main_stream(ec_backend *be) { return &ec__cpu(be)->streams[0]; }
@@ -68,6 +70,36 @@ static ec_status cpu_synchronize(ec_backend *be) {
     return EC_OK;
 }
 
+/* Nothing is gained by more than calling it again. */
+struct ec_recording {
+    ec_record_fn fn;
+    void *arg;
+};
+
+static ec_status cpu_record(ec_backend *be, ec_record_fn fn, void *arg, ec_recording **out) {
+    (void)be;
+    ec_recording *r = malloc(sizeof *r);
+    if (!r) return EC_ERROR(EC_ERR_MEMORY, "no memory for a recording");
+    *r = (ec_recording){fn, arg};
+    *out = r;
+    return EC_OK;
+}
+
+static ec_status cpu_replay(ec_backend *be, const ec_recording *recording) {
+    (void)be;
+    return recording->fn(recording->arg);
+}
+
+static void cpu_recording_free(ec_backend *be, ec_recording *recording) {
+    (void)be;
+    free(recording);
+}
+
+static void *cpu_native_queue(ec_backend *be) {
+    (void)be;
+    return NULL;
+}
+
 static int32_t cpu_width(const ec_backend *be) { return ec__pool_threads(((const ec_cpu_backend *)be)->pool); }
 
 static ec_status open_stream(void *arg, int32_t task, int32_t worker) {
@@ -92,6 +124,7 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
     if (!be) EC_FAIL(EC_ERR_MEMORY, "no memory for the CPU back end");
     be->base = (ec_backend){
         .name = "cpu",
+        .grain = {.row_block = 128, .shard_rows = 256, .gradient_rows = 128, .elements = 16384},
         .memory = &ec__cpu_memory_ops,
         .dense = &ec__cpu_dense_ops,
         .supcon = &ec__cpu_supcon_ops,
@@ -102,6 +135,10 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
         .for_each = cpu_for_each,
         .stream_index = cpu_stream_index,
         .synchronize = cpu_synchronize,
+        .record = cpu_record,
+        .replay = cpu_replay,
+        .recording_free = cpu_recording_free,
+        .native_queue = cpu_native_queue,
         .width = cpu_width,
         .close = cpu_close,
     };

@@ -112,7 +112,7 @@ static void draw(const ec_dropout *dropout, int64_t row, int32_t column, int32_t
     uint32_t bits[4][PHILOX_LANES];
     uint64_t index = (uint64_t)dropout->layer << 32 | (uint64_t)row;
     const uint32_t key[2] = {(uint32_t)dropout->seed, (uint32_t)(dropout->seed >> 32)};
-    const uint32_t counter[4] = {0, (uint32_t)index, dropout->step,
+    const uint32_t counter[4] = {0, (uint32_t)index, *dropout->step,
                                  ((uint32_t)(index >> 32) << 16) | (uint32_t)EC_RNG_DROPOUT};
     philox_lanes(key, (uint32_t)column / 8, counter, bits);
     for (int l = 0; l < PHILOX_LANES; l++)

@@ -2,6 +2,8 @@
 #define ADAM_LOOP ec__cpu_adam_base
 #include "compute/cpu/optim_kernels.h"
 
+#include <math.h>
+
 #include "compute/cpu/cpu.h"
 #include "core/cpu_feature.h"
 
@@ -19,7 +21,7 @@ static ec_cpu_adam_loop loop(void) {
 static ec_status adam(ec_backend *be, ec_stream *stream, const ec_adam *a, int64_t count, const float *grad, float *m,
                       float *v, float *param) {
     (void)be, (void)stream;
-    loop()(a, count, grad, m, v, param);
+    if (a->grad_scale != 0.f) loop()(a, count, grad, m, v, param);
     return EC_OK;
 }
 
@@ -36,4 +38,14 @@ static ec_status square_sum(ec_backend *be, ec_stream *stream, int64_t count, co
     return EC_OK;
 }
 
-const ec_optim_ops ec__cpu_optim_ops = {.adam = adam, .square_sum = square_sum};
+static ec_status clip(ec_backend *be, ec_stream *stream, int32_t parts, const double *part, double limit, ec_adam *a,
+                      double *norm) {
+    (void)be, (void)stream;
+    double sum = 0;
+    for (int32_t i = 0; i < parts; i++) sum += part[i];
+    *norm = sqrt(sum);
+    a->grad_scale = !isfinite(*norm) ? 0.f : limit > 0 && *norm > limit ? (float)(limit / *norm) : 1.f;
+    return EC_OK;
+}
+
+const ec_optim_ops ec__cpu_optim_ops = {.adam = adam, .square_sum = square_sum, .clip = clip};

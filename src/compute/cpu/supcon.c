@@ -158,11 +158,11 @@ static void gradient_pair(void *arg, ec_supcon_work *work, const ec_supcon_span 
 }
 
 static job job_of(ec_backend *be, const ec_supcon_problem *problem) {
-    ec_arena arena = ec__arena_over(problem->scratch, be->supcon->scratch_bytes(be, problem->global_rows, problem->dim));
-    return (job){.plan = ec__supcon_plan(be, problem->global_rows, problem->dim, &arena), .problem = problem};
+    return (job){.plan = ec__supcon_plan_of(be, problem), .problem = problem};
 }
 
-static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim) {
+static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
+    (void)rows, (void)classes;
     ec_arena arena = ec__arena_counting();
     ec__supcon_plan(be, global_rows, dim, &arena);
     return ec__arena_used(&arena);
@@ -174,13 +174,13 @@ static ec_status prepare(ec_backend *be, const ec_supcon_problem *problem) {
     return EC_OK;
 }
 
-static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, double *sum, float *shift) {
+static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_rows *own) {
     job j = job_of(be, problem);
-    j.sum = sum;
-    j.own_shift = shift;
+    j.sum = own->sum;
+    j.own_shift = own->shift;
     const int64_t count = (int64_t)EC_SUPCON_DIRECTIONS * problem->rows;
-    for (int64_t i = 0; i < count; i++) sum[i] = 0;
-    for (int64_t i = 0; problem->row_shift && i < count; i++) shift[i] = EC_SUPCON_NO_SCORE;
+    for (int64_t i = 0; i < count; i++) own->sum[i] = 0;
+    for (int64_t i = 0; problem->row_shift && i < count; i++) own->shift[i] = EC_SUPCON_NO_SCORE;
     EC_RETURN_IF(ec__supcon_walk(be, &j.plan, problem, sums_pair, &j));
     return EC_OK;
 }
@@ -202,38 +202,31 @@ typedef struct inspection {
     const ec_supcon_kernel *kernel;
     const float *z;
     int32_t rows, dim;
-    atomic_int bad;   /* first bad row, or rows */
-    atomic_uint norm; /* bits of the largest norm: they order like the numbers, which are not negative */
+    float most;
+    atomic_int bad; /* first bad row, or rows */
 } inspection;
 
 static ec_status inspect_task(void *arg, int32_t task, ec_stream *stream) {
     inspection *s = arg;
     (void)stream;
     const int32_t begin = task * INSPECT_ROWS, end = s->rows - begin < INSPECT_ROWS ? s->rows : begin + INSPECT_ROWS;
-    float largest = 0;
     for (int32_t r = begin; r < end; r++) {
-        const float norm = s->kernel->norm2(s->z + (ptrdiff_t)r * s->dim, s->dim);
-        if (!isfinite(norm)) {
-            int known = atomic_load(&s->bad);
-            while (r < known && !atomic_compare_exchange_weak(&s->bad, &known, r)) continue;
-            break;
-        }
-        largest = norm > largest ? norm : largest;
+        if (s->kernel->norm2(s->z + (ptrdiff_t)r * s->dim, s->dim) <= s->most) continue; /* not for NaN */
+        int known = atomic_load(&s->bad);
+        while (r < known && !atomic_compare_exchange_weak(&s->bad, &known, r)) continue;
+        break;
     }
-    unsigned bits, known = atomic_load(&s->norm);
-    memcpy(&bits, &largest, sizeof bits);
-    while (bits > known && !atomic_compare_exchange_weak(&s->norm, &known, bits)) continue;
     return EC_OK;
 }
 
-static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, int64_t *bad, float *norm2) {
-    inspection s = {.kernel = ec__supcon_kernel_pick(), .z = z, .rows = rows, .dim = dim};
+static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, float most,
+                         ec_supcon_finding *finding) {
+    inspection s = {.kernel = ec__supcon_kernel_pick(), .z = z, .rows = rows, .dim = dim, .most = most};
     atomic_init(&s.bad, rows);
-    atomic_init(&s.norm, 0);
-    EC_RETURN_IF(be->for_each(be, (rows - 1) / INSPECT_ROWS + 1, inspect_task, &s));
-    const unsigned bits = atomic_load(&s.norm);
-    memcpy(norm2, &bits, sizeof *norm2);
-    *bad = atomic_load(&s.bad) == rows ? -1 : atomic_load(&s.bad);
+    EC_RETURN_IF(be->for_each(be, (rows + INSPECT_ROWS - 1) / INSPECT_ROWS, inspect_task, &s));
+    const int bad = atomic_load(&s.bad);
+    *finding = (ec_supcon_finding){.bad = bad < rows ? bad : -1,
+                                   .norm2 = bad < rows ? s.kernel->norm2(z + (ptrdiff_t)bad * dim, dim) : 0};
     return EC_OK;
 }
 
@@ -243,5 +236,6 @@ const ec_supcon_ops ec__cpu_supcon_ops = {
     .prepare = prepare,
     .sums = sums,
     .positives = ec__cpu_supcon_positives,
+    .weights = ec__cpu_supcon_weights,
     .gradient = gradient,
 };

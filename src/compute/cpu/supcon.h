@@ -51,6 +51,9 @@ typedef struct ec_supcon_span {
 /* Everything but memory; then places the arrays (counting when arena does). */
 ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim, ec_arena *arena);
 
+/* The plan of a problem, in its scratch. */
+ec_supcon_plan ec__supcon_plan_of(ec_backend *be, const ec_supcon_problem *problem);
+
 /* Packs both modalities where the plan has room for them. To be called before a walk. */
 ec_status ec__supcon_pack(ec_backend *be, const ec_supcon_plan *plan, const ec_supcon_problem *problem);
 
@@ -68,6 +71,11 @@ ec_status ec__supcon_walk(ec_backend *be, const ec_supcon_plan *plan, const ec_s
                           ec_supcon_pair_fn fn, void *arg);
 
 ec_status ec__cpu_supcon_positives(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
-                                   const double coefficient[EC_SUPCON_DIRECTIONS], double *positive, float *const grad[2]);
+                                   const double coefficient[EC_SUPCON_DIRECTIONS], const ec_supcon_rows *own,
+                                   float *const grad[2]);
+
+ec_status ec__cpu_supcon_weights(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
+                                 const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight,
+                                 float *shift, double *loss);
 
 #endif

@@ -72,14 +72,14 @@ static ec_status class_task(void *arg, int32_t c, ec_stream *stream) {
 }
 
 ec_status ec__cpu_supcon_positives(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
-                                   const double coefficient[EC_SUPCON_DIRECTIONS], double *positive, float *const grad[2]) {
-    ec_arena arena = ec__arena_over(problem->scratch, be->supcon->scratch_bytes(be, problem->global_rows, problem->dim));
-    job j = {.plan = ec__supcon_plan(be, problem->global_rows, problem->dim, &arena),
+                                   const double coefficient[EC_SUPCON_DIRECTIONS], const ec_supcon_rows *own,
+                                   float *const grad[2]) {
+    job j = {.plan = ec__supcon_plan_of(be, problem),
              .problem = problem,
              .classes = classes,
              .coefficient = coefficient,
-             .positive = positive,
+             .positive = own->positive,
              .grad = grad};
-    EC_RETURN_IF(be->for_each(be, classes->count, class_task, &j));
+    EC_RETURN_IF(be->for_each(be, *classes->count, class_task, &j));
     return EC_OK;
 }

@@ -47,6 +47,13 @@ ec_supcon_plan ec__supcon_plan(ec_backend *be, int64_t global_rows, int32_t dim,
     return plan;
 }
 
+ec_supcon_plan ec__supcon_plan_of(ec_backend *be, const ec_supcon_problem *problem) {
+    ec_arena counting = ec__arena_counting();
+    ec__supcon_plan(be, problem->global_rows, problem->dim, &counting);
+    ec_arena arena = ec__arena_over(problem->scratch, ec__arena_used(&counting));
+    return ec__supcon_plan(be, problem->global_rows, problem->dim, &arena);
+}
+
 typedef struct packing {
     const ec_supcon_plan *plan;
     const ec_supcon_problem *problem;
