@@ -2,8 +2,8 @@
 # The whole test suite in one command: installs what is missing where it can, builds, runs, prints a summary.
 #
 #   tests/run.sh            everything that fits into a few minutes on 2 cores (what CI runs)
-#   tests/run.sh LABEL...   only these: unit golden dist cli fault sanitize fuzz; slow, cluster and valgrind only when
-#                         named (cluster: as root, with the packages of docs/cluster.md; skipped where they are missing)
+#   tests/run.sh LABEL...   only these: unit golden dist cli fault cluster sanitize fuzz; slow and valgrind only when
+#                         named (cluster: as root; its packages are installed where that can be, else it is skipped)
 #
 # A part that fails does not keep the next from running; the last line sums up, and the exit status tells.
 set -u
@@ -16,7 +16,7 @@ trap 'rm -f "$log"' EXIT
 wanted() { # LABEL: is it asked for?
     local l
     if [ ${#labels[@]} -eq 0 ]; then
-        [ "$1" != slow ] && [ "$1" != cluster ] && [ "$1" != valgrind ]
+        [ "$1" != slow ] && [ "$1" != valgrind ]
         return
     fi
     for l in "${labels[@]}"; do [ "$l" = "$1" ] && return 0; done
@@ -46,11 +46,15 @@ run_part() { # COMMAND...: a part that counts as one test
 }
 
 launch/build.sh release || exit 1
-pattern=
+if wanted cluster && [ "$(id -u)" -eq 0 ]; then
+    launch/setup.sh --cluster || echo "Not all packages for the cluster tests could be installed; tests say what they miss" >&2
+fi
+pattern= without=(-LE '^slow$')
+! wanted slow || without=()
 for label in unit golden dist cli fault cluster slow; do
     if wanted $label; then pattern="${pattern:+$pattern|}^$label\$"; fi
 done
-[ -z "$pattern" ] || run_ctest release -L "$pattern"
+[ -z "$pattern" ] || run_ctest release -L "$pattern" "${without[@]}"
 
 if wanted sanitize; then
     echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden and one test on ranks"

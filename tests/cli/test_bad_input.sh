@@ -313,7 +313,14 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 # --- a signal while a cache is built ----------------------------------------------------------------------------------
-"$emoclim" demo --out many --images 1200 --tracks 1 --quiet >out 2>err || complain "demo: $(cat err)"
+mkdir many
+while IFS=, read -r path rest; do # each picture under a hundred names
+    [ "$path" != path ] || { echo "path,$rest" >many/images.csv; continue; }
+    for i in $(seq 100); do
+        ln "d/$path" "many/$i-${path##*/}"
+        echo "$i-${path##*/},$rest" >>many/images.csv
+    done
+done <d/images.csv
 many="$cache --only image dataset.image_manifest=many/images.csv dataset.image_cache=many.h5 image_backbone.resolution=224"
 "$emoclim" $many >out 2>err &
 pid=$!

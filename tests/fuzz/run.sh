@@ -16,17 +16,31 @@ cmake --build --preset fuzz -- --quiet
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
+
+fuzz() { # FUZZER: leaves its exit status in $work/NAME.status and what it said in $work/NAME.log
+    local name=${1##*/} status=0
+    mkdir -p "$work/$name"
+    # shellcheck disable=SC2046
+    "$1" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -artifact_prefix="$work/$name-" "$work/$name" \
+        $(ls -d tests/fuzz/corpus/"${name#fuzz_}" 2>/dev/null) >"$work/$name.log" 2>&1 || status=$?
+    echo $status >"$work/$name.status"
+}
+
+names=()
 for fuzzer in build/fuzz/fuzz_*; do
     [ -x "$fuzzer" ] && [ -f "$fuzzer" ] || continue
-    name=$(basename "$fuzzer")
-    mkdir -p "$work/$name"
-    if "$fuzzer" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -artifact_prefix="$work/$name-" \
-        "$work/$name" $(ls -d tests/fuzz/corpus/"${name#fuzz_}" 2>/dev/null) >"$work/log" 2>&1; then
+    names+=("${fuzzer##*/}")
+    [ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n
+    fuzz "$fuzzer" &
+done
+wait
+for name in "${names[@]}"; do
+    if [ "$(cat "$work/$name.status")" -eq 0 ]; then
         passed=$((passed + 1))
-        echo "$name: $(grep -o 'Done [0-9]* runs' "$work/log" || echo done)"
+        echo "$name: $(grep -o 'Done [0-9]* runs' "$work/$name.log" || echo done)"
     else
         failed=$((failed + 1))
-        tail -40 "$work/log"
+        tail -40 "$work/$name.log"
         echo "$name: FAILED"
     fi
 done
