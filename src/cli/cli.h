@@ -5,9 +5,9 @@
  *
  * Four things to do to add a command:
  *   1. write src/cli/NAME.c with a table of options, a run function and one "const cli_command cli_NAME";
- *   2. declare it in src/cli/commands.h and list it in the table of src/cli/main.c;
+ *   2. declare it in src/cli/commands.h and list it in the table of src/cli/commands.c;
  *   3. print results with cli_print or cli_print_json only, and raise errors with EC_FAIL;
- *   4. test it in tests/cli/test_NAME.sh (test_help.sh finds it by itself). */
+ *   4. test it in tests/cli/test_NAME.sh (test_help.sh finds it by itself; so do the manual and completion). */
 #ifndef EC_CLI_CLI_H
 #define EC_CLI_CLI_H
 

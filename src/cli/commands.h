@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 
+extern const cli_command cli_program; /* the root of the table */
 extern const cli_command cli_bench;
 extern const cli_command cli_bench_encode; /* parts of bench */
 extern const cli_command cli_bench_loader;
@@ -14,6 +15,7 @@ extern const cli_command cli_cache_build;
 extern const cli_command cli_cache_info;
 extern const cli_command cli_cache_verify;
 extern const cli_command cli_checkpoint;
+extern const cli_command cli_completion;
 extern const cli_command cli_config;
 extern const cli_command cli_embed;
 extern const cli_command cli_search;
@@ -21,6 +23,7 @@ extern const cli_command cli_eval;
 extern const cli_command cli_eval_retrieval;
 extern const cli_command cli_export;
 extern const cli_command cli_import;
+extern const cli_command cli_manual;
 extern const cli_command cli_train;
 extern const cli_command cli_demo;
 extern const cli_command cli_doctor;

@@ -44,7 +44,7 @@ static ec_status print(const cli_context *cli, const void *values) {
     ec_config *config = NULL;
     char *text = NULL;
     if (!options->schema && cli->argument_count == 0)
-        EC_FAIL(EC_ERR_USAGE, "missing arguments; usage: %s FILE [KEY=VALUE ...], or %s --schema", cli->command,
+        EC_FAIL(EC_ERR_USAGE, "missing arguments; usage: %s CONFIG [KEY=VALUE ...], or %s --schema", cli->command,
                 cli->command);
     if (options->schema) {
         EC_TRY(ec__config_document(&text));
@@ -74,7 +74,7 @@ static const cli_option print_table[] = {
 static const cli_command check_command = {
     .name = "check",
     .summary = "Check a configuration: every key, type, value, and the rules between them.",
-    .arguments = "FILE [KEY=VALUE ...]",
+    .arguments = "CONFIG [KEY=VALUE ...]",
     .arguments_min = 1,
     .arguments_max = -1,
     .details = "Prints \"FILE: valid\", or tells file, line, column and what would be legal (exit code 2). Files that "
@@ -87,7 +87,7 @@ static const cli_command check_command = {
 static const cli_command print_command = {
     .name = "print",
     .summary = "Print a configuration with every default and override filled in, as YAML.",
-    .arguments = "FILE [KEY=VALUE ...]",
+    .arguments = "CONFIG [KEY=VALUE ...]",
     .arguments_max = -1,
     .options = print_table,
     .values_size = sizeof(print_options),

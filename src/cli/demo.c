@@ -10,7 +10,7 @@ typedef struct options {
 } options;
 
 static const cli_option table[] = {
-    {"out", 'o', CLI_TEXT, "DIR", "Folder to make; it must not exist or be empty", offsetof(options, out), 0, 0, NULL},
+    {"out", 'o', CLI_TEXT, "FOLDER", "Folder to make; it must not exist or be empty", offsetof(options, out), 0, 0, NULL},
     {"images", 0, CLI_INT, "N", "Number of pictures (default 240)", offsetof(options, images), 0, 100000, NULL},
     {"tracks", 0, CLI_INT, "N", "Number of pieces of music (default 120)", offsetof(options, tracks), 0, 100000, NULL},
     {"seed", 0, CLI_INT, "S", "The same seed gives the same files (default 1)", offsetof(options, seed), 0,
@@ -24,7 +24,7 @@ static const options defaults = {.images = 240, .tracks = 120, .seed = 1};
 
 static ec_status run(const cli_context *cli, const void *values) {
     const options *o = values;
-    if (!o->out) return EC_ERROR(EC_ERR_USAGE, "say where the demo data shall be written: --out DIR");
+    if (!o->out) return EC_ERROR(EC_ERR_USAGE, "say where the demo data shall be written: --out FOLDER");
     ec_demo_config config = ec__demo_defaults();
     config.folder = o->out;
     config.images = (int32_t)o->images;

@@ -219,6 +219,19 @@ ec_status ec__config_check_resume(const ec_config *then, const ec_config *now);
 /* Fails unless key ("dataset.image_manifest") has a value; purpose says who needs it: "emoclim cache build". */
 ec_status ec__config_require(const ec_config *config, const char *key, const char *purpose);
 
+/* Keys and sections one by one, for who lists them (completion, the manual). All text is static. */
+typedef struct ec_config_key {
+    const char *name, *help;
+    const char *const *words; /* the legal values where they are words, ends with NULL; else NULL */
+    bool is_path;
+} ec_config_key;
+
+/* Key number i, in the order of the reference page; false past the last. */
+bool ec__config_key(size_t i, ec_config_key *out);
+
+/* The name of section number i and what it is about; NULL past the last. */
+const char *ec__config_section(size_t i, const char **help);
+
 /* The reference page of all keys, in Markdown, owned by the caller. */
 ec_status ec__config_document(char **out);
 
