@@ -17,6 +17,7 @@ cli_session_options cli_session_of(const ec_config *config) {
         .device = device_names[config->distributed.device],
         .threads = config->distributed.threads,
         .deadline_s = config->distributed.deadline_s,
+        .patience_s = config->distributed.patience_s,
         .config = config,
     };
 }
@@ -27,7 +28,7 @@ ec_status cli_session_open(const cli_session_options *options, cli_session *out)
     EC_TRY(cli_catch_signals());
     EC_TRY(ec__comm_open(options->comm ? options->comm : "auto", &out->comm));
     cli_set_ranks(out->comm->rank, out->comm->size);
-    if (options->deadline_s > 0) ec__comm_set_deadline(out->comm, options->deadline_s);
+    if (options->deadline_s > 0) ec__comm_set_deadline(out->comm, options->deadline_s, options->patience_s);
     EC_TRY(cli_check_consistency(out->comm, options->config));
     int64_t threads = options->threads;
     if (threads == 0) threads = ec__processor_count() / out->comm->node_size;

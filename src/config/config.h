@@ -149,7 +149,8 @@ typedef struct ec_config_distributed {
     ec_config_comm comm; /* kinds of dist/comm.h */
     ec_config_device device;
     int64_t threads;   /* of a rank; 0: all that it may use, shared between the ranks of a host */
-    double deadline_s; /* seconds without an answer after which a collective fails */
+    double deadline_s; /* as ec__comm_set_deadline takes them */
+    double patience_s;
 } ec_config_distributed;
 
 typedef struct ec_config_checkpoint {

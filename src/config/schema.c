@@ -137,7 +137,10 @@ const ec__key ec__schema[] = {
     CHOICE(distributed.device, "auto", NAMES("auto", "cpu", "cuda"), FREE, "where the arithmetic is done"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
-    ABOVE(distributed.deadline_s, "600", 0, 86400, FREE, "seconds after which an exchange without an answer fails"),
+    ABOVE(distributed.deadline_s, "60", 0, 86400, FREE,
+          "seconds without a sign of life after which ranks that wait for another end the run"),
+    ABOVE(distributed.patience_s, "3600", 0, 8640000, FREE,
+          "seconds after which they also end it where the other is alive, and busy with something else"),
 
     PATH(checkpoint.folder, "null", FREE, "folder of the checkpoints; null: `checkpoints` inside logging.folder"),
     INT(checkpoint.every_steps, "0", 0, MOST_STEPS, FREE, "steps between checkpoints; 0: not by steps"),

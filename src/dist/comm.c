@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "dist/comm_impl.h"
 
 const char *ec__comm_call_name(ec_comm_call call) {
     static const char *const name[EC_CALLS] = {
+        [EC_CALL_NONE] = "no collective",
         [EC_CALL_ALL_GATHER] = "all_gather",
         [EC_CALL_ALL_REDUCE_ORDERED] = "all_reduce_ordered",
         [EC_CALL_REDUCE_SCATTER_ORDERED] = "reduce_scatter_ordered",
@@ -64,7 +66,6 @@ ec_status ec__comm_open(const char *kind, ec_comm **out) {
     else if (strcmp(kind, "mpi-plain") == 0) EC_TRY(ec__comm_open_mpi(false, &comm));
     else EC_FAIL(EC_ERR_USAGE, "no communicator is called \"%s\": there are self, mpi, mpi-plain and auto", kind);
     comm->host = comm;
-    ec__comm_set_deadline(comm, EC_COMM_DEADLINE_S);
     ec__error_set_rank(comm->rank);
     ec__log_set_rank(comm->rank);
     *out = comm;
@@ -76,44 +77,68 @@ void ec__comm_close(ec_comm *comm) {
     if (comm) comm->ops->close(comm);
 }
 
-void ec__comm_set_deadline(ec_comm *comm, double seconds) { comm->deadline_s = seconds; }
+void ec__comm_init(ec_comm *comm) {
+    ec__comm_set_deadline(comm, EC_COMM_DEADLINE_S, EC_COMM_PATIENCE_S);
+    ec__comm_set_context(comm, -1, NULL);
+}
+
+void ec__comm_set_deadline(ec_comm *comm, double deadline_s, double patience_s) {
+    comm->deadline_s = deadline_s;
+    comm->patience_s = patience_s;
+}
+
+void ec__comm_set_context(ec_comm *comm, int64_t step, const char *doing) {
+    atomic_store_explicit(&comm->where.doing_since_ns, ec__now_ns(), memory_order_relaxed);
+    atomic_store_explicit(&comm->where.step, step, memory_order_relaxed);
+    atomic_store_explicit(&comm->where.doing, doing, memory_order_release);
+}
+
+void ec__comm_enter(ec_comm *comm, ec_comm_call call) {
+    comm->number++;
+    atomic_store_explicit(&comm->where.place, comm->number << 8 | (uint64_t)call, memory_order_relaxed);
+}
+
+ec_status ec__comm_leave(ec_comm *comm, ec_status status) {
+    atomic_store_explicit(&comm->where.place, comm->number << 8, memory_order_relaxed);
+    return status;
+}
 
 ec_status ec__comm_all_gather(ec_comm *comm, const void *mine, void *all, size_t bytes) {
-    comm->number++;
-    return comm->ops->all_gather(comm, mine, all, bytes);
+    ec__comm_enter(comm, EC_CALL_ALL_GATHER);
+    return ec__comm_leave(comm, comm->ops->all_gather(comm, mine, all, bytes));
 }
 
 ec_status ec__comm_all_gather_view(ec_comm *comm, const void *mine, const void **all, size_t bytes) {
-    comm->number++;
-    return comm->ops->all_gather_view(comm, mine, all, bytes);
+    ec__comm_enter(comm, EC_CALL_ALL_GATHER);
+    return ec__comm_leave(comm, comm->ops->all_gather_view(comm, mine, all, bytes));
 }
 
 ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
     assert(local_leaves >= 1 && count >= 0);
-    comm->number++;
-    return comm->ops->all_reduce_ordered(comm, leaves, local_leaves, count, out);
+    ec__comm_enter(comm, EC_CALL_ALL_REDUCE_ORDERED);
+    return ec__comm_leave(comm, comm->ops->all_reduce_ordered(comm, leaves, local_leaves, count, out));
 }
 
 ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
     assert(local_leaves >= 1 && count >= 0 && count % comm->size == 0);
-    comm->number++;
-    return comm->ops->reduce_scatter_ordered(comm, leaves, local_leaves, count, out);
+    ec__comm_enter(comm, EC_CALL_REDUCE_SCATTER_ORDERED);
+    return ec__comm_leave(comm, comm->ops->reduce_scatter_ordered(comm, leaves, local_leaves, count, out));
 }
 
 ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count) {
-    comm->number++;
-    return comm->ops->all_reduce_fast(comm, x, count);
+    ec__comm_enter(comm, EC_CALL_ALL_REDUCE_FAST);
+    return ec__comm_leave(comm, comm->ops->all_reduce_fast(comm, x, count));
 }
 
 ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root) {
     assert(root >= 0 && root < comm->size);
-    comm->number++;
-    return comm->ops->broadcast(comm, x, bytes, root);
+    ec__comm_enter(comm, EC_CALL_BROADCAST);
+    return ec__comm_leave(comm, comm->ops->broadcast(comm, x, bytes, root));
 }
 
 ec_status ec__comm_barrier(ec_comm *comm) {
-    comm->number++;
-    return comm->ops->barrier(comm);
+    ec__comm_enter(comm, EC_CALL_BARRIER);
+    return ec__comm_leave(comm, comm->ops->barrier(comm));
 }
 
 ec_status ec__comm_fork(ec_comm *comm) { return comm->ops->fork(comm); }
@@ -126,14 +151,6 @@ ec_status ec__comm_nothing(ec_comm *comm) {
 }
 
 void ec__comm_abort(ec_comm *comm, int exit_code, const char *why) { comm->ops->abort(comm, exit_code, why); }
-
-void ec__comm_give_up(ec_comm *comm, ec_comm_call call, double waited_s, const char *missing) {
-    char text[1024];
-    snprintf(text, sizeof text, "rank %d waited %.1f s in %s, collective number %llu%s%s", comm->rank, waited_s,
-             ec__comm_call_name(call), (unsigned long long)comm->number,
-             *missing ? "; not arrived: rank " : "; all ranks are there, so it is the network", missing);
-    ec__comm_abort(comm, ec_status_exit_code(EC_ERR_DIST), text);
-}
 
 /* An error record between processes: names travel as text, because addresses of literals mean nothing elsewhere. */
 typedef struct wire_error {

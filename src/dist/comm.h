@@ -12,11 +12,16 @@
  * back end's memory is host memory the two are the same.
  *
  * Inside one node a rank that calls another collective than the others, or with another size, is noticed: every rank
- * gets EC_ERR_DIST with the names of both. The communicator can then only be closed. A rank that waits longer than the
- * deadline names the ranks that have not come and ends the run with exit code 5. */
+ * gets EC_ERR_DIST with the names of both. The communicator can then only be closed.
+ *
+ * Nobody waits in vain: a thread beside each rank finds out, when a collective does not end, which ranks are missing
+ * (dist/watch.h). One that has died, was stopped or cut off for longer than the deadline ends the run, with exit code 5
+ * and a line that names it and its host; one that is alive and busy elsewhere is waited for, with a warning, up to a
+ * longer limit, the patience. */
 #ifndef EC_DIST_COMM_H
 #define EC_DIST_COMM_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,17 +43,27 @@ typedef struct ec_comm_ops {
     void (*close)(ec_comm *comm);
 } ec_comm_ops;
 
+/* Where this rank is: written by its main thread, told to other ranks by another (dist/watch.h). */
+typedef struct ec_comm_where {
+    _Atomic uint64_t place;         /* number << 8 | the collective that it waits in (ec_comm_call), 0: between two */
+    _Atomic int64_t step;           /* as the next two, from ec__comm_set_context */
+    _Atomic(const char *) doing;
+    _Atomic int64_t doing_since_ns;
+} ec_comm_where;
+
 struct ec_comm {
     const ec_comm_ops *ops;
     const char *kind; /* "self", "mpi", "nccl" */
     ec_comm *host;    /* moves host memory: itself, or the one that this one was opened on, borrowed */
     int32_t rank, size;
     int32_t node_rank, node_size; /* among the ranks of this host */
-    double deadline_s;            /* longest wait inside one collective */
-    uint64_t number;              /* collectives called so far, for messages */
+    _Atomic double deadline_s;    /* ec__comm_set_deadline */
+    _Atomic double patience_s;
+    uint64_t number; /* collectives called so far, for messages */
+    ec_comm_where where;
 };
 
-enum { EC_COMM_DEADLINE_S = 600 };
+enum { EC_COMM_DEADLINE_S = 60, EC_COMM_PATIENCE_S = 3600 };
 
 /* Collective. Opens "self", "mpi", "mpi-plain" (mpi without the shared-memory window), or "auto": mpi when the process
  * was started by an MPI launcher with more than one rank, else self (MPI is then not even initialised). Sets the rank in
@@ -60,9 +75,15 @@ ec_status ec__comm_open(const char *kind, ec_comm **out);
 /* Collective; accepts NULL. A rank that closes while another is in a collective makes that one fail. */
 void ec__comm_close(ec_comm *comm);
 
-/* Longest time in seconds (> 0) that this rank waits for the others inside one collective before it ends the run with
- * exit code 5; EC_COMM_DEADLINE_S at first. Not collective. */
-void ec__comm_set_deadline(ec_comm *comm, double seconds);
+/* How long this rank waits inside one collective before it ends the run with exit code 5, in seconds (> 0): deadline_s
+ * for a rank that gives no sign of life, patience_s for one that does. EC_COMM_DEADLINE_S and EC_COMM_PATIENCE_S at first.
+ * Not collective. */
+void ec__comm_set_deadline(ec_comm *comm, double deadline_s, double patience_s);
+
+/* What this rank is doing between two collectives, for messages: the step of training (-1: none), and a literal that
+ * completes "rank 2 is ..." ("validating"), NULL: nothing in particular. Stands until the next call; costs some
+ * nanoseconds. Not collective. */
+void ec__comm_set_context(ec_comm *comm, int64_t step, const char *doing);
 
 /* Collective. all (size * bytes) receives every rank's bytes in rank order. mine may be all + rank * bytes. */
 ec_status ec__comm_all_gather(ec_comm *comm, const void *mine, void *all, size_t bytes);

@@ -8,6 +8,7 @@
 
 /* What a rank is calling. Names in ec__comm_call_name. */
 typedef enum ec_comm_call {
+    EC_CALL_NONE, /* between two collectives */
     EC_CALL_ALL_GATHER,
     EC_CALL_ALL_REDUCE_ORDERED,
     EC_CALL_REDUCE_SCATTER_ORDERED,
@@ -19,6 +20,17 @@ typedef enum ec_comm_call {
 } ec_comm_call;
 
 const char *ec__comm_call_name(ec_comm_call call);
+
+/* The two halves of ec_comm_where.place. */
+static inline uint64_t ec__place_number(uint64_t place) { return place >> 8; }
+static inline ec_comm_call ec__place_call(uint64_t place) { return (ec_comm_call)(place & 0xff); }
+
+/* What a communicator of any kind begins with. */
+void ec__comm_init(ec_comm *comm);
+
+/* Around every collective: counts it, and tells the watch where this rank is. ec__comm_leave returns status. */
+void ec__comm_enter(ec_comm *comm, ec_comm_call call);
+ec_status ec__comm_leave(ec_comm *comm, ec_status status);
 
 ec_status ec__comm_open_self(ec_comm **out);
 
@@ -33,8 +45,5 @@ ec_status ec__comm_open_mpi(bool window, ec_comm **out);
 
 /* Messages above this are cut in pieces; all ranks must set the same. Tests make it small. */
 void ec__comm_set_piece(ec_comm *comm, size_t bytes);
-
-/* Ends the run because this rank waited too long in call; missing names the ranks that have not come, "" where none is missing. */
-void ec__comm_give_up(ec_comm *comm, ec_comm_call call, double waited_s, const char *missing);
 
 #endif

@@ -7,12 +7,14 @@
 #include "dist/comm_plain.h"
 #include "dist/comm_window.h"
 #include "dist/mpi_error.h"
+#include "dist/watch.h"
 
 typedef struct mpi_comm {
     ec_comm base; /* first: an ec_comm of this kind is an mpi_comm */
     MPI_Comm world, node;
     ec_plain plain;
     ec_window *window; /* NULL: by messages */
+    ec_watch *watch;   /* NULL with one rank */
     bool broken;       /* a collective has failed on this rank */
 } mpi_comm;
 
@@ -72,8 +74,8 @@ static ec_status mpi_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t roo
 static ec_status mpi_barrier(ec_comm *comm) { return BY_EITHER(comm, barrier, EC_CALL_BARRIER); }
 
 static void mpi_abort(ec_comm *comm, int exit_code, const char *why) {
-    (void)comm;
     ec__log(EC_LOG_ERROR, "%s (ending all ranks with exit code %d)", why, exit_code);
+    ec__watch_end_soon(self(comm)->watch, exit_code);
     MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
@@ -82,8 +84,9 @@ static void release(mpi_comm *m) {
     ec__plain_release(&m->plain);
     if (m->node != MPI_COMM_NULL) MPI_Comm_free(&m->node);
     if (m->world != MPI_COMM_NULL) MPI_Comm_free(&m->world);
+    if (--open_count == 0) MPI_Finalize(); /* waits for all ranks: still under watch */
+    ec__watch_close(m->watch);
     free(m);
-    if (--open_count == 0) MPI_Finalize();
 }
 
 /* All ranks come to the end together: one that has failed alone makes the others fail instead of hang. Without the window
@@ -91,7 +94,7 @@ static void release(mpi_comm *m) {
 static void mpi_close(ec_comm *comm) {
     mpi_comm *m = self(comm);
     const bool in_step = m->window ? !ec__window_has_closed(m->window) : !m->broken;
-    comm->number++;
+    ec__comm_enter(comm, EC_CALL_CLOSE);
     if (in_step) (void)BY_EITHER(comm, barrier, EC_CALL_CLOSE);
     release(m);
 }
@@ -157,8 +160,10 @@ ec_status ec__comm_open_mpi(bool window, ec_comm **out) {
     m->world = m->node = MPI_COMM_NULL;
     m->base.kind = "mpi";
     m->base.ops = &mpi_ops;
+    ec__comm_init(&m->base);
     EC_TRY(find_ranks(m));
     m->plain = (ec_plain){.comm = &m->base, .world = m->world, .piece = EC_PLAIN_PIECE};
+    if (m->base.size > 1) EC_TRY(ec__watch_open(&m->base, m->world, &m->watch));
     if (window && m->base.node_size == m->base.size && m->base.size > 1) EC_TRY(open_window(m));
     *out = &m->base;
     m = NULL;

@@ -8,15 +8,13 @@
 
 #include "core/clock.h"
 #include "dist/mpi_error.h"
-#include "dist/roll_call.h"
 #include "dist/tree.h"
 
 /* Work space 0 is what is sent or gathered, 1 what is received of a sum. */
 enum { SENT, RECEIVED };
 
-/* Polls before a rank looks at the clock; then it lets others run, and after PATIENCE_NS it naps between polls and
- * answers those who ask where it is. */
-enum { POLLS = 200, PATIENCE_NS = 2000000, NAP_NS = 20000, ANSWER_EVERY = 100 };
+/* Polls before a rank looks at the clock; then it lets others run, and after YIELD_NS it naps between polls. */
+enum { POLLS = 200, YIELD_NS = 2000000, NAP_NS = 20000 };
 
 void ec__plain_release(ec_plain *p) {
     free(p->work[SENT]);
@@ -35,14 +33,8 @@ static ec_status make_room(ec_plain *p, int which, size_t bytes, char **out) {
     return EC_OK;
 }
 
-static void give_up(ec_plain *p, ec_comm_call call, double waited_s) {
-    char missing[512];
-    ec__roll_ask(p->comm, p->world, call, missing, sizeof missing);
-    ec__comm_give_up(p->comm, call, waited_s, missing);
-}
-
-/* Waits for what was started, up to the deadline. */
-static ec_status finish(ec_plain *p, MPI_Request *request, ec_comm_call call) {
+/* Waits for what was started, not burning a processor for long. */
+static ec_status finish(MPI_Request *request) {
     ec_status status = EC_OK;
     const int64_t start_ns = ec__now_ns();
     const struct timespec nap = {.tv_nsec = NAP_NS};
@@ -50,15 +42,8 @@ static ec_status finish(ec_plain *p, MPI_Request *request, ec_comm_call call) {
     for (int64_t polls = 0; !done; polls++) {
         EC_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
         if (done || polls < POLLS) continue;
-        int64_t waited_ns = ec__now_ns() - start_ns;
-        if (waited_ns < PATIENCE_NS) {
-            sched_yield();
-            continue;
-        }
-        nanosleep(&nap, NULL);
-        if (polls % ANSWER_EVERY == 0) EC_TRY(ec__roll_answer(p->comm, p->world, call));
-        double waited_s = (double)waited_ns * 1e-9;
-        if (waited_s > p->comm->deadline_s) give_up(p, call, waited_s);
+        if (ec__now_ns() - start_ns < YIELD_NS) sched_yield();
+        else nanosleep(&nap, NULL);
     }
 done:
     return status;
@@ -75,13 +60,13 @@ ec_status ec__plain_all_gather(ec_plain *p, const void *mine, void *all, size_t 
     if (bytes <= p->piece) {
         EC_MPI(MPI_Iallgather(mine == own ? MPI_IN_PLACE : mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, p->world,
                               &request));
-        return finish(p, &request, EC_CALL_ALL_GATHER);
+        return finish(&request);
     }
     EC_TRY(make_room(p, SENT, size * p->piece, &work));
     for (size_t at = 0; at < bytes; at += p->piece) {
         size_t n = smaller(p->piece, bytes - at);
         EC_MPI(MPI_Iallgather((const char *)mine + at, (int)n, MPI_BYTE, work, (int)n, MPI_BYTE, p->world, &request));
-        EC_TRY(finish(p, &request, EC_CALL_ALL_GATHER));
+        EC_TRY(finish(&request));
         for (size_t r = 0; r < size; r++) memcpy((char *)all + r * bytes + at, work + r * n, n);
     }
 done:
@@ -103,7 +88,7 @@ ec_status ec__plain_broadcast(ec_plain *p, void *x, size_t bytes, int32_t root) 
     MPI_Request request;
     for (size_t at = 0; at < bytes || at == 0; at += p->piece) {
         EC_MPI(MPI_Ibcast((char *)x + at, (int)smaller(p->piece, bytes - at), MPI_BYTE, root, p->world, &request));
-        EC_TRY(finish(p, &request, EC_CALL_BROADCAST));
+        EC_TRY(finish(&request));
     }
 done:
     return status;
@@ -112,8 +97,9 @@ done:
 ec_status ec__plain_barrier(ec_plain *p, ec_comm_call call) {
     ec_status status = EC_OK;
     MPI_Request request;
+    (void)call;
     EC_MPI(MPI_Ibarrier(p->world, &request));
-    EC_TRY(finish(p, &request, call));
+    EC_TRY(finish(&request));
 done:
     return status;
 }
@@ -125,7 +111,7 @@ ec_status ec__plain_all_reduce_fast(ec_plain *p, float *x, int64_t count) {
     for (int64_t at = 0; at < count || at == 0; at += piece) {
         int n = (int)(count - at < piece ? count - at : piece);
         EC_MPI(MPI_Iallreduce(MPI_IN_PLACE, x + at, n, MPI_FLOAT, MPI_SUM, p->world, &request));
-        EC_TRY(finish(p, &request, EC_CALL_ALL_REDUCE_FAST));
+        EC_TRY(finish(&request));
     }
 done:
     return status;
@@ -141,7 +127,6 @@ typedef struct sum {
     int64_t count, part, piece;
     float *out;
     bool scatter;
-    ec_comm_call call;
     float *sent, *received;
 } sum;
 
@@ -171,11 +156,11 @@ static ec_status sum_piece(ec_plain *p, const sum *s, int64_t at) {
     MPI_Request request;
     pack(p, s, at);
     EC_MPI(MPI_Ialltoall(s->sent, message, MPI_FLOAT, s->received, message, MPI_FLOAT, p->world, &request));
-    EC_TRY(finish(p, &request, s->call));
+    EC_TRY(finish(&request));
     ec__tree_sum_to(s->received, s->piece, s->total, mine, s->scatter ? s->out + at : s->received);
     if (s->scatter) goto done;
     EC_MPI(MPI_Iallgather(s->received, (int)s->piece, MPI_FLOAT, s->sent, (int)s->piece, MPI_FLOAT, p->world, &request));
-    EC_TRY(finish(p, &request, s->call));
+    EC_TRY(finish(&request));
     for (int32_t r = 0; r < size; r++) {
         int64_t n = piece_length(s, r, at);
         if (n > 0) memcpy(s->out + r * s->part + at, s->sent + r * s->piece, (size_t)n * sizeof *s->out);
@@ -195,7 +180,7 @@ ec_status ec__plain_reduce(ec_plain *p, ec_comm_call call, const float *leaves, 
     if (count == 0) return ec__plain_barrier(p, call);
     sum s = {.leaves = leaves, .local_leaves = local_leaves, .fold = fold, .shown = shown, .total = shown * size,
              .count = count, .part = (count + size - 1) / size, .piece = (int64_t)(p->piece / row), .out = out,
-             .scatter = call == EC_CALL_REDUCE_SCATTER_ORDERED, .call = call};
+             .scatter = call == EC_CALL_REDUCE_SCATTER_ORDERED};
     if (s.piece < 1) s.piece = 1;
     if (s.piece > s.part) s.piece = s.part;
     EC_TRY(make_room(p, SENT, row * (size_t)s.piece, &sent));

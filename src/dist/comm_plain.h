@@ -1,7 +1,7 @@
 /* Collectives by MPI alone: between nodes, and the reference of the shared-memory window.
  *
- * They are started without blocking and polled, so that the communicator's deadline holds. Messages are cut in pieces
- * well under the 2^31 elements that MPI counts. */
+ * They are started without blocking and polled, so that a rank that waits long leaves its processor to others. Messages
+ * are cut in pieces well under the 2^31 elements that MPI counts. */
 #ifndef EC_DIST_COMM_PLAIN_H
 #define EC_DIST_COMM_PLAIN_H
 

@@ -61,6 +61,7 @@ ec_status ec__comm_open_self(ec_comm **out) {
     comm->ops = &ec__comm_self_ops;
     comm->kind = "self";
     comm->size = comm->node_size = 1;
+    ec__comm_init(comm);
     *out = comm;
     return EC_OK;
 }

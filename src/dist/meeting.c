@@ -6,18 +6,12 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "core/clock.h"
-
-/* How long a rank sleeps before it looks at the clock. */
-enum { SLEEP_NS = 100000000 };
 
 /* The words are shared between processes, so these are not the _PRIVATE forms. */
 static void sleep_while(_Atomic uint32_t *word, uint32_t value) {
-    const struct timespec longest = {.tv_nsec = SLEEP_NS};
-    syscall(SYS_futex, word, FUTEX_WAIT, value, &longest, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
 }
 
 static void wake_all(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
@@ -35,17 +29,7 @@ static bool has_come(ec_seat *seat, uint32_t now) {
     return reached(atomic_load_explicit(&seat->arrived, memory_order_acquire), now);
 }
 
-static void give_up(const ec_meeting *m, ec_comm_call call, double waited_s) {
-    char missing[512] = "";
-    size_t used = 0;
-    for (int32_t r = 0; r < m->comm->size && used + 16 < sizeof missing; r++)
-        if (!has_come(&m->seat[r], m->now))
-            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%d", used ? ", " : "", r);
-    ec__comm_give_up(m->comm, call, waited_s, missing);
-}
-
-/* start_ns: when this meeting's first sleep began, 0 before. */
-static void wait_for(const ec_meeting *m, ec_seat *seat, ec_comm_call call, int64_t *start_ns) {
+static void wait_for(const ec_meeting *m, ec_seat *seat) {
     for (int32_t i = 0; i < m->spins; i++) {
         if (has_come(seat, m->now)) return;
         relax();
@@ -54,15 +38,10 @@ static void wait_for(const ec_meeting *m, ec_seat *seat, ec_comm_call call, int6
         if (has_come(seat, m->now)) return;
         sched_yield();
     }
-    if (*start_ns == 0) *start_ns = ec__now_ns();
     /* Sequentially consistent on both sides: either the sleeper sees the arrival, or the arriving rank the sleeper. */
     atomic_fetch_add(&seat->sleepers, 1);
     uint32_t arrived;
-    while (!reached(arrived = atomic_load(&seat->arrived), m->now)) {
-        sleep_while(&seat->arrived, arrived);
-        double waited_s = ec__seconds_since(*start_ns);
-        if (waited_s > m->comm->deadline_s && !has_come(seat, m->now)) give_up(m, call, waited_s);
-    }
+    while (!reached(arrived = atomic_load(&seat->arrived), m->now)) sleep_while(&seat->arrived, arrived);
     atomic_fetch_sub(&seat->sleepers, 1);
 }
 
@@ -81,7 +60,6 @@ static void describe(const ec_ticket *t, int32_t rank, char *text, size_t size) 
 ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
     const int32_t rank = m->comm->rank, size = m->comm->size;
     ec_seat *mine = &m->seat[rank];
-    int64_t start_ns = 0;
     int32_t other = rank;
     m->closed |= ticket->call == EC_CALL_CLOSE;
     m->now++;
@@ -90,7 +68,7 @@ ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
     if (atomic_load(&mine->sleepers) > 0) wake_all(&mine->arrived);
     for (int32_t i = 1; i < size; i++) {
         int32_t r = (rank + i) % size;
-        wait_for(m, &m->seat[r], (ec_comm_call)ticket->call, &start_ns);
+        wait_for(m, &m->seat[r]);
         const ec_ticket *theirs = &m->seat[r].ticket[m->now & 1];
         m->closed |= theirs->call == EC_CALL_CLOSE;
         if (!same(ticket, theirs)) other = r;

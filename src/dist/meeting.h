@@ -35,8 +35,7 @@ typedef struct ec_meeting {
     bool closed;    /* some rank came for EC_CALL_CLOSE: it comes no more */
 } ec_meeting;
 
-/* Collective: comes to the next meeting and waits for all. EC_ERR_DIST, on all ranks, where tickets differ. Ends the run
- * when the communicator's deadline passes. */
+/* Collective: comes to the next meeting and waits for all. EC_ERR_DIST, on all ranks, where tickets differ. */
 ec_status ec__meet(ec_meeting *meeting, const ec_ticket *ticket);
 
 #endif

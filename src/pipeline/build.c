@@ -230,6 +230,7 @@ ec_status ec__build_cache(const ec_config *config, ec_backend *be, ec_comm *comm
         .what = modality == EC_IMAGE ? "images" : "tracks",
         .path = modality == EC_IMAGE ? config->dataset.image_cache : config->dataset.audio_cache,
     };
+    ec__comm_set_context(comm, -1, "building a cache");
     EC_TRY(ec__comm_agree(comm, open_inputs(&b, be, modality, rebuild)));
     /* File systems may show a new file to some ranks later than to others: what rank 0 sees counts. */
     EC_TRY(ec__comm_broadcast(comm, &b.summary.up_to_date, sizeof b.summary.up_to_date, 0));

@@ -118,7 +118,9 @@ static ec_status one_step(ec_run *run, int64_t step, ec_step_result *result) {
     ec_backend *be = run->be;
     const ec_batch *batch;
     int64_t own = run->config->training.batch_size / run->comm->size;
+    ec__comm_set_context(run->comm, step, "waiting for rows of the caches");
     EC_RETURN_IF(ec__loader_next(run->loader, &batch));
+    ec__comm_set_context(run->comm, step, "computing");
     for (int m = 0; m < EC_MODALITIES; m++)
         EC_RETURN_IF(be->memory->upload(be, be->main_stream(be), run->x[m], batch->x[m],
                                         sizeof(float) * (size_t)own * (size_t)run->source[m].width));
@@ -142,6 +144,7 @@ static ec_status stop_asked(const ec_run *run, bool *stop) {
 
 static ec_status save(ec_run *run, const ec_train_observer *observer, int64_t step, bool best) {
     const char *path;
+    ec__comm_set_context(run->comm, step, "saving a checkpoint");
     EC_RETURN_IF(ec__snapshots_save(run->snapshots, run, step, best, &path));
     if (run->comm->rank == 0 && observer->saved) observer->saved(observer->arg, step, path);
     return EC_OK;
@@ -155,6 +158,7 @@ static ec_status after_step(ec_run *run, const ec_train_observer *observer, int6
     ec_validation_record record = {.step = step, .epoch = (double)step / (double)run->steps_per_epoch};
     bool validate = run->validator && !stopping && (last || (epoch_end && epoch % c->training.validate_every == 0));
     if (validate) {
+        ec__comm_set_context(run->comm, step, "validating");
         EC_RETURN_IF(ec__validate(run->validator, run, &record));
         if (run->comm->rank == 0 && observer->validated) observer->validated(observer->arg, &record);
     }
@@ -193,7 +197,9 @@ ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, 
     ec_error first;
     ec_run run = {.config = config, .be = be, .comm = comm, .best = NAN};
     const char *from = NULL;
+    ec__comm_set_context(comm, -1, "opening caches and model");
     EC_TRY(ec__comm_agree(comm, open_run(&run)));
+    ec__comm_set_context(comm, -1, "preparing the first step");
     EC_TRY(ec__snapshots_resume(run.snapshots, &run, options->resume, &from));
     tell_start(&run, observer, from);
     if (run.first_step >= run.total_steps) {
@@ -206,6 +212,7 @@ done:
     /* The last checkpoint is on its way to the disk: whether it arrived is part of the result, but not in place of the
      * error that ended the run. */
     first = *ec_error_last();
+    ec__comm_set_context(comm, -1, "waiting for the last checkpoint to be on disk");
     closing = ec__snapshots_close(run.snapshots);
     if (status == EC_OK || status == EC_STOPPED) {
         closing = ec__comm_agree(comm, closing);

@@ -108,7 +108,7 @@ static void test_digest_tells_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_digest_tells_apart)};
     CHECK_OK(ec__comm_open("auto", &world));
-    ec__comm_set_deadline(world, 110);
+    ec__comm_set_deadline(world, 110, 110);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     ec__comm_close(world);
     return failed;
