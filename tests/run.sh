@@ -2,8 +2,9 @@
 # The whole test suite in one command: installs what is missing where it can, builds, runs, prints a summary.
 #
 #   tests/run.sh            everything that fits into a few minutes on 2 cores (what CI runs)
-#   tests/run.sh LABEL...   only these: unit golden dist cli fault cluster sanitize fuzz; slow and valgrind only when
-#                         named (cluster: as root; its packages are installed where that can be, else it is skipped)
+#   tests/run.sh LABEL...   only these: unit golden dist cli fault cuemu cluster sanitize fuzz; slow, gpu and valgrind only
+#                         when named (gpu: on a machine that has one; cluster: as root; its packages are installed where
+#                         that can be, else it is skipped)
 #
 # A part that fails does not keep the next from running; the last line sums up, and the exit status tells.
 set -u
@@ -16,7 +17,7 @@ trap 'rm -f "$log"' EXIT
 wanted() { # LABEL: is it asked for?
     local l
     if [ ${#labels[@]} -eq 0 ]; then
-        [ "$1" != slow ] && [ "$1" != valgrind ]
+        [ "$1" != slow ] && [ "$1" != gpu ] && [ "$1" != valgrind ]
         return
     fi
     for l in "${labels[@]}"; do [ "$l" = "$1" ] && return 0; done
@@ -51,7 +52,7 @@ if wanted cluster && [ "$(id -u)" -eq 0 ]; then
 fi
 pattern= without=(-LE '^slow$')
 ! wanted slow || without=()
-for label in unit golden dist cli fault cluster slow; do
+for label in unit golden dist cli fault cuemu gpu cluster slow; do
     if wanted $label; then pattern="${pattern:+$pattern|}^$label\$"; fi
 done
 [ -z "$pattern" ] || run_ctest release -L "$pattern" "${without[@]}"

@@ -29,7 +29,7 @@ while IFS=: read -r file line text; do
     elif [ "$from" != "$top" ] && [ "${floor[$top]}" -ge "${floor[$from]}" ]; then
         complain "$file:$line: $from (floor ${floor[$from]}) includes $to (floor ${floor[$top]})"
     fi
-done < <(grep -rnE '^ *# *include *"' src --include='*.c' --include='*.h')
+done < <(grep -rnE '^ *# *include *"' src --include='*.c' --include='*.h' --include='*.cu' --include='*.cuh')
 [ "$checked" -gt 50 ] || complain "only $checked includes were found: is the pattern right?"
 
 while IFS=: read -r file line text; do
@@ -39,17 +39,19 @@ while IFS=: read -r file line text; do
     esac
 done < <(grep -rnE '^ *# *include' include)
 
-# libyaml, HDF5, MPI and oneDNN stay in their rooms.
+# Libraries stay in their rooms.
 only() { # PATTERN FOLDERS-REGEX WHAT
     while IFS=: read -r file line _; do
         [[ $file =~ $2 ]] || complain "$file:$line: $3 is used outside its room"
-    done < <(grep -rnE "^ *# *include *<$1" src data include --include='*.c' --include='*.h')
+    done < <(grep -rnE "^ *# *include *<$1" src data include --include='*.c' --include='*.h' --include='*.cu' --include='*.cuh')
 }
 only 'yaml\.h' '^src/config/' libyaml
 only 'hdf5\.h' '^src/cache/' HDF5
 only 'mpi\.h' '^src/dist/' MPI
 only 'dnnl' '^src/compute/cpu/' oneDNN
 only 'omp\.h' '^src/compute/cpu/' OpenMP
+only '(cuda|cublas|cudnn|cufft)' '^src/compute/cuda/|^src/dist/comm_nccl' CUDA
+only 'nccl' '^src/dist/comm_nccl' NCCL
 
 # Only the program prints and exits.
 while IFS=: read -r file line _; do

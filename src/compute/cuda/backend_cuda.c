@@ -1,0 +1,185 @@
+/* The CUDA back end: a pool of streams, sections that fork to them and join again by events, recordings as graphs. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "compute/cuda/cuda.h"
+
+/* Tasks large enough to fill a device alone: what a CPU's cache wants cut is one launch here. */
+enum { ROW_BLOCK = 8192, SHARD_ROWS = 8192, GRADIENT_ROWS = 4096, ELEMENTS = 1 << 22 };
+
+struct ec_recording {
+    cudaGraphExec_t graph;
+};
+
+static ec_stream *cuda_main_stream(ec_backend *be) { return &ec__cuda(be)->stream[0]; }
+
+static int32_t cuda_stream_index(const ec_stream *stream) { return stream->index; }
+
+static int32_t cuda_width(const ec_backend *be) {
+    (void)be;
+    return EC_CUDA_STREAMS;
+}
+
+static void *cuda_native_queue(ec_backend *be) { return ec__cuda(be)->stream[0].queue; }
+
+/* All tasks are enqueued even when one fails, as on the CPU; the first one's error counts. */
+static ec_status run_tasks(ec_cuda_backend *be, int32_t tasks, int32_t streams, ec_stream_task_fn fn, void *arg) {
+    ec_status first = EC_OK;
+    ec_error record;
+    for (int32_t t = 0; t < tasks; t++) {
+        be->inside = &be->stream[t % streams];
+        ec_status status = fn(arg, t, be->inside);
+        if (status == EC_OK || first != EC_OK) continue;
+        first = status;
+        record = *ec_error_last();
+    }
+    be->inside = NULL;
+    return first == EC_OK ? EC_OK : ec__error_adopt(&record);
+}
+
+static ec_status cuda_for_each(ec_backend *base, int32_t tasks, ec_stream_task_fn fn, void *arg) {
+    ec_status status = EC_OK;
+    ec_cuda_backend *be = ec__cuda(base);
+    if (be->inside) { /* a section within a task stays on the task's stream */
+        for (int32_t t = 0; t < tasks; t++) EC_RETURN_IF(fn(arg, t, be->inside));
+        return EC_OK;
+    }
+    const int32_t streams = tasks < EC_CUDA_STREAMS ? tasks : EC_CUDA_STREAMS;
+    if (streams > 1) EC_RETURN_IF(EC_CUDA(cudaEventRecord(be->forked, be->stream[0].queue)));
+    for (int32_t s = 1; s < streams; s++)
+        EC_RETURN_IF(EC_CUDA(cudaStreamWaitEvent(be->stream[s].queue, be->forked, 0)));
+    status = run_tasks(be, tasks, streams, fn, arg);
+    /* Joined also after an error: a recording must not end with loose streams. */
+    for (int32_t s = 1; s < streams; s++) {
+        ec_stream *stream = &be->stream[s];
+        if (cudaEventRecord(stream->joined, stream->queue) != cudaSuccess ||
+            cudaStreamWaitEvent(be->stream[0].queue, stream->joined, 0) != cudaSuccess)
+            if (status == EC_OK) status = EC_CUDA(cudaGetLastError());
+    }
+    return status == EC_OK ? EC_OK : ec__error_pass(status, __FILE__, __LINE__, __func__);
+}
+
+static ec_status cuda_synchronize(ec_backend *be) {
+    /* Sections have joined, so the main stream is behind all others. */
+    return EC_CUDA(cudaStreamSynchronize(ec__cuda(be)->stream[0].queue));
+}
+
+static void cuda_recording_free(ec_backend *be, ec_recording *recording) {
+    (void)be;
+    if (!recording) return;
+    if (recording->graph && cudaGraphExecDestroy(recording->graph) != cudaSuccess) (void)cudaGetLastError();
+    free(recording);
+}
+
+static ec_status cuda_record(ec_backend *base, ec_record_fn fn, void *arg, ec_recording **out) {
+    ec_status status = EC_OK;
+    ec_cuda_backend *be = ec__cuda(base);
+    cudaGraph_t graph = NULL;
+    ec_recording *recording = calloc(1, sizeof *recording);
+    if (!recording) EC_FAIL(EC_ERR_MEMORY, "no memory for a recording");
+    /* Thread-local: what other threads do meanwhile (a loader that allocates) is allowed and not recorded. */
+    EC_TRY(EC_CUDA(cudaStreamBeginCapture(be->stream[0].queue, cudaStreamCaptureModeThreadLocal)));
+    status = fn(arg);
+    const cudaError_t ended = cudaStreamEndCapture(be->stream[0].queue, &graph);
+    if (ended != cudaSuccess) (void)cudaGetLastError();
+    EC_TRY(status); /* its reason comes before that of a recording cut short */
+    EC_TRY(ec__cuda_status(ended, "cudaStreamEndCapture", __FILE__, __LINE__, __func__));
+    EC_TRY(EC_CUDA(cudaGraphInstantiate(&recording->graph, graph, 0)));
+    *out = recording;
+    recording = NULL;
+done:
+    if (graph && cudaGraphDestroy(graph) != cudaSuccess) (void)cudaGetLastError();
+    cuda_recording_free(base, recording);
+    return status;
+}
+
+static ec_status cuda_replay(ec_backend *be, const ec_recording *recording) {
+    return EC_CUDA(cudaGraphLaunch(recording->graph, ec__cuda(be)->stream[0].queue));
+}
+
+static void cuda_close(ec_backend *base) {
+    ec_cuda_backend *be = ec__cuda(base);
+    if (!be) return;
+    for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
+        ec_stream *stream = &be->stream[s];
+        if (stream->queue) {
+            (void)cudaStreamSynchronize(stream->queue);
+            (void)cudaStreamDestroy(stream->queue);
+        }
+        if (stream->joined) (void)cudaEventDestroy(stream->joined);
+    }
+    if (be->forked) (void)cudaEventDestroy(be->forked);
+    (void)cudaGetLastError();
+    free(be);
+}
+
+static ec_status open_streams(ec_cuda_backend *be) {
+    EC_RETURN_IF(EC_CUDA(cudaEventCreateWithFlags(&be->forked, cudaEventDisableTiming)));
+    for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
+        ec_stream *stream = &be->stream[s];
+        stream->index = s;
+        EC_RETURN_IF(EC_CUDA(cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking)));
+        EC_RETURN_IF(EC_CUDA(cudaEventCreateWithFlags(&stream->joined, cudaEventDisableTiming)));
+    }
+    return EC_OK;
+}
+
+/* The promise of backend.h that no slot is NULL, kept by looking. */
+static ec_status check_table(const void *table, size_t bytes, const char *name) {
+    void (*const *slot)(void) = (void (*const *)(void))table;
+    size_t missing = 0;
+    for (size_t i = 0; table && i < bytes / sizeof *slot; i++) missing += slot[i] == NULL;
+    if (table && missing == 0) return EC_OK;
+    return EC_ERROR(EC_ERR_ENV, "the CUDA back end of this build is unfinished: its %s operations are missing%s", name,
+                    table ? " in part" : "");
+}
+
+static ec_status check_tables(const ec_backend *be) {
+    if (getenv("EMOCLIM_CUDA_UNFINISHED")) return EC_OK; /* tests of single operations */
+    EC_RETURN_IF(check_table(be->dense, sizeof *be->dense, "dense"));
+    EC_RETURN_IF(check_table(be->head, sizeof *be->head, "head"));
+    EC_RETURN_IF(check_table(be->optim, sizeof *be->optim, "optimizer"));
+    EC_RETURN_IF(check_table(be->supcon, sizeof *be->supcon, "loss"));
+    return check_table(be->encoder, sizeof *be->encoder, "encoder");
+}
+
+ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out) {
+    ec_status status = EC_OK;
+    int multiprocessors = 0;
+    ec_cuda_backend *be = calloc(1, sizeof *be);
+    if (!be) EC_FAIL(EC_ERR_MEMORY, "no memory for the CUDA back end");
+    be->base = (ec_backend){
+        .name = "cuda",
+        .math = options->math,
+        .grain = {.row_block = ROW_BLOCK, .shard_rows = SHARD_ROWS, .gradient_rows = GRADIENT_ROWS,
+                  .elements = ELEMENTS},
+        .memory = &ec__cuda_memory_ops,
+        .dense = &ec__cuda_dense_ops,
+        .head = &ec__cuda_head_ops,
+        .supcon = &ec__cuda_supcon_ops,
+        .optim = &ec__cuda_optim_ops,
+        .encoder = &ec__cuda_encoder_ops,
+        .main_stream = cuda_main_stream,
+        .for_each = cuda_for_each,
+        .stream_index = cuda_stream_index,
+        .synchronize = cuda_synchronize,
+        .record = cuda_record,
+        .replay = cuda_replay,
+        .recording_free = cuda_recording_free,
+        .native_queue = cuda_native_queue,
+        .width = cuda_width,
+        .close = cuda_close,
+    };
+    be->deterministic = options->deterministic;
+    be->device = options->device;
+    EC_TRY(check_tables(&be->base));
+    EC_TRY(EC_CUDA(cudaSetDevice(options->device)));
+    EC_TRY(EC_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options->device)));
+    be->multiprocessors = multiprocessors;
+    EC_TRY(open_streams(be));
+    *out = &be->base;
+    be = NULL;
+done:
+    cuda_close(be ? &be->base : NULL);
+    return status;
+}

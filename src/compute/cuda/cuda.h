@@ -1,0 +1,63 @@
+/* What the files of the CUDA back end share. To be included first, by C and CUDA files alike.
+ *
+ * Everything is enqueued on a stream's queue and returns at once; no operation allocates, synchronises or lets its bits
+ * depend on grid size, device or ranks. */
+#ifndef EC_COMPUTE_CUDA_H
+#define EC_COMPUTE_CUDA_H
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "compute/backend.h"
+#include "compute/ops_dense.h"
+#include "compute/ops_encoder.h"
+#include "compute/ops_head.h"
+#include "compute/ops_optim.h"
+#include "compute/ops_supcon.h"
+
+/* Streams of a back end: enough for the independent tasks of a step to fill a device. */
+enum { EC_CUDA_STREAMS = 8 };
+
+typedef struct ec_cuda_dense ec_cuda_dense; /* gemm.c: cuBLASLt and the algorithms that prepare chose */
+
+struct ec_stream {
+    cudaStream_t queue;
+    cudaEvent_t joined; /* marks the end of a section's work on this stream */
+    int32_t index;
+};
+
+typedef struct ec_cuda_backend {
+    ec_backend base; /* first: an ec_backend* of this back end is an ec_cuda_backend* */
+    int32_t device, multiprocessors;
+    bool deterministic;
+    ec_stream stream[EC_CUDA_STREAMS]; /* 0: the main one */
+    cudaEvent_t forked;
+    ec_stream *inside; /* the stream of the task that for_each is in; NULL outside */
+    ec_cuda_dense *dense;
+} ec_cuda_backend;
+
+static inline ec_cuda_backend *ec__cuda(ec_backend *be) { return (ec_cuda_backend *)be; }
+
+/* The outcome of a CUDA call as ours: EC_TRY(EC_CUDA(cudaEventRecord(event, queue))). */
+#define EC_CUDA(call) ec__cuda_status((call), #call, __FILE__, __LINE__, __func__)
+ec_status ec__cuda_status(cudaError_t error, const char *call, const char *file, int line, const char *function);
+
+/* One table a file, as in compute/cpu. */
+extern const ec_memory_ops ec__cuda_memory_ops;
+extern const ec_dense_ops ec__cuda_dense_ops __attribute__((weak));
+extern const ec_head_ops ec__cuda_head_ops __attribute__((weak));
+extern const ec_optim_ops ec__cuda_optim_ops __attribute__((weak));
+extern const ec_supcon_ops ec__cuda_supcon_ops __attribute__((weak));
+extern const ec_encoder_ops ec__cuda_encoder_ops __attribute__((weak));
+
+/* A back end on a device that can be used. */
+ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,80 @@
+/* The entry of the module, and which devices there are. */
+#include "compute/cuda/module.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "compute/cuda/cuda.h"
+#include "core/module.h"
+
+/* Tensor cores with bfloat16 and asynchronous copies begin here. */
+enum { LEAST_MAJOR = 8 };
+
+static void versions(ec_cuda_versions *out) {
+    int driver = 0, runtime = 0;
+    *out = (ec_cuda_versions){0};
+    if (cudaDriverGetVersion(&driver) == cudaSuccess) out->driver = driver;
+    if (cudaRuntimeGetVersion(&runtime) == cudaSuccess) out->runtime = runtime;
+    (void)cudaGetLastError();
+}
+
+static ec_status device_count(int32_t *out) {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError();
+        return EC_ERROR(EC_ERR_ENV, "no GPU can be used: %s (%s)", cudaGetErrorString(error), cudaGetErrorName(error));
+    }
+    if (count == 0) return EC_ERROR(EC_ERR_ENV, "no GPU can be used: the driver shows none");
+    *out = count;
+    return EC_OK;
+}
+
+static ec_status device(int32_t number, ec_cuda_device *out) {
+    int32_t count = 0;
+    struct cudaDeviceProp properties;
+    EC_RETURN_IF(device_count(&count));
+    if (number < 0 || number >= count)
+        return EC_ERROR(EC_ERR_ENV, "there is no GPU %d: the driver shows %d, counted from 0", number, count);
+    EC_RETURN_IF(EC_CUDA(cudaGetDeviceProperties(&properties, number)));
+    *out = (ec_cuda_device){.major = properties.major,
+                            .minor = properties.minor,
+                            .multiprocessors = properties.multiProcessorCount,
+                            .memory = (int64_t)properties.totalGlobalMem,
+                            .memory_free = -1};
+    snprintf(out->name, sizeof out->name, "%.*s", EC_CUDA_TEXT - 1, properties.name);
+    EC_RETURN_IF(EC_CUDA(cudaDeviceGetPCIBusId(out->bus, sizeof out->bus, number)));
+    if (properties.major < LEAST_MAJOR)
+        snprintf(out->unusable, sizeof out->unusable, "compute capability %d.%d; this program needs %d.0 or newer",
+                 properties.major, properties.minor, LEAST_MAJOR);
+    return EC_OK;
+}
+
+static ec_status open(const ec_backend_options *options, ec_backend **out) {
+    ec_cuda_device found;
+    EC_RETURN_IF(device(options->device, &found));
+    if (*found.unusable) return EC_ERROR(EC_ERR_ENV, "GPU %d (%s): %s", options->device, found.name, found.unusable);
+    EC_RETURN_IF(ec__cuda_backend_open(options, out));
+    return EC_OK;
+}
+
+static const struct ec_cuda_compute compute = {
+    .versions = versions, .device_count = device_count, .device = device, .open = open};
+
+/* Made of another floor's sources (dist/comm_nccl*.c), so only its name is known here. */
+extern const struct ec_cuda_dist ec__cuda_dist __attribute__((weak));
+
+#ifdef EMOCLIM_CUEMU
+#define KIND "emulated cuda"
+#else
+#define KIND "cuda"
+#endif
+
+extern const ec_module ec_module_table;
+__attribute__((visibility("default"))) const ec_module ec_module_table = {
+    .version = EC_MODULE_VERSION,
+    .program = EMOCLIM_VERSION,
+    .kind = KIND,
+    .compute = &compute,
+    .dist = &ec__cuda_dist,
+};

@@ -1,0 +1,397 @@
+/* Streams, events and graphs.
+ *
+ * A stream is a queue of operations. Nothing runs before the host waits for something; then operations run one after
+ * another, each the oldest of its stream, chosen by the seed among those that wait for no event: with seed 0 only what the
+ * wanted one needs, else any. */
+#include <chrono>
+#include <cstdlib>
+#include <deque>
+#include <map>
+
+#include "internal.h"
+
+namespace cuemu {
+
+using Work = std::function<void()>;
+using Clock = std::chrono::steady_clock;
+
+struct Node {
+    const char *what;
+    Work work;
+    std::set<size_t> after;
+};
+
+/* What is being recorded, by one thread. */
+struct Capture {
+    std::vector<Node> nodes;
+    std::set<CUstream_st *> streams; /* that have joined */
+    bool ended = false;
+};
+
+struct EventState {
+    uint64_t recorded = 0, completed = 0; /* how many records were enqueued, and have run */
+    Clock::time_point time;
+    std::shared_ptr<Capture> capture; /* set: the last record is part of a recording */
+    std::set<size_t> after;           /* its place there */
+};
+
+struct Operation {
+    const char *what;
+    Work work;
+    std::shared_ptr<EventState> wait; /* set: waits until version is completed */
+    uint64_t version;
+    const EventState *record; /* set: this is the record of that event */
+};
+
+} // namespace cuemu
+
+using namespace cuemu;
+
+struct CUstream_st {
+    std::deque<Operation> queue;
+    std::shared_ptr<Capture> capture; /* set: recorded instead of enqueued */
+    std::set<size_t> after;           /* nodes that the next one comes after */
+    bool origin = false;              /* the recording was begun here */
+};
+
+struct CUevent_st {
+    std::shared_ptr<EventState> state = std::make_shared<EventState>();
+    bool timing;
+};
+
+struct CUgraph_st {
+    std::vector<Node> nodes;
+};
+
+struct CUgraphExec_st {
+    std::shared_ptr<std::vector<Node>> nodes;
+};
+
+namespace cuemu {
+namespace {
+
+std::vector<CUstream_st *> streams; /* in the order of their making */
+const char *running_what;
+uint64_t run_count;
+thread_local int captures; /* begun by this thread and not ended */
+
+bool known(cudaStream_t stream) {
+    for (CUstream_st *s : streams)
+        if (s == stream) return true;
+    return false;
+}
+
+bool ready(const CUstream_st *s) {
+    if (s->queue.empty()) return false;
+    const Operation &o = s->queue.front();
+    return !o.wait || o.wait->completed >= o.version;
+}
+
+void run_oldest(CUstream_st *s) {
+    Operation o = std::move(s->queue.front());
+    s->queue.pop_front();
+    if (!o.work) return;
+    const char *outer = running_what;
+    running_what = o.what;
+    o.work();
+    running_what = outer;
+    run_count++;
+}
+
+/* Any stream whose oldest operation can run; NULL: none. */
+CUstream_st *any_ready() {
+    std::vector<CUstream_st *> able;
+    for (CUstream_st *s : streams)
+        if (ready(s)) able.push_back(s);
+    return able.empty() ? nullptr : able[random_below((unsigned)able.size())];
+}
+
+/* The stream that must go on before this one can: itself, or the one that it waits for. */
+CUstream_st *needed_by(CUstream_st *s) {
+    for (size_t hops = 0; !ready(s); hops++) {
+        if (s->queue.empty() || hops > streams.size()) return nullptr;
+        const std::shared_ptr<EventState> event = s->queue.front().wait;
+        CUstream_st *next = nullptr;
+        for (CUstream_st *other : streams)
+            for (const Operation &o : other->queue)
+                if (o.record == event.get()) next = other;
+        if (!next) return nullptr;
+        s = next;
+    }
+    return s;
+}
+
+template <class F> void run_until(CUstream_st *wanted, F &&done) {
+    if (done()) return;
+    open_memory();
+    while (!done()) {
+        CUstream_st *s = seed() == 0 && wanted ? needed_by(wanted) : any_ready();
+        if (!s) fail("streams wait for each other for ever");
+        run_oldest(s);
+    }
+    check_memory();
+    close_memory();
+}
+
+Operation record_of(const std::shared_ptr<EventState> &event, uint64_t version) {
+    const Work work = [event, version] {
+        event->completed = version;
+        event->time = Clock::now();
+    };
+    return {"a record of an event", work, nullptr, version, event.get()};
+}
+
+void run_graph(const std::vector<Node> &nodes) {
+    std::vector<bool> ran(nodes.size());
+    for (size_t left = nodes.size(); left > 0; left--) {
+        std::vector<size_t> able;
+        for (size_t i = 0; i < nodes.size(); i++) {
+            bool ok = !ran[i];
+            for (size_t a : nodes[i].after) ok = ok && ran[a];
+            if (ok) able.push_back(i);
+            if (ok && seed() == 0) break;
+        }
+        const size_t i = able[seed() == 0 ? 0 : random_below((unsigned)able.size())];
+        running_what = nodes[i].what;
+        if (nodes[i].work) nodes[i].work();
+        ran[i] = true;
+        run_count++;
+    }
+}
+
+} // namespace
+
+const char *running() { return running_what; }
+bool recording() { return captures > 0; }
+uint64_t operations_run() { return run_count; }
+
+void drain_all() {
+    run_until(nullptr, [] {
+        for (CUstream_st *s : streams)
+            if (!s->queue.empty()) return false;
+        return true;
+    });
+}
+
+cudaError_t enqueue(cudaStream_t stream, const char *what, std::function<void()> work) {
+    std::lock_guard<std::recursive_mutex> hold(lock());
+    /* The default stream orders itself after others in ways that nothing here should lean on. */
+    if (!stream) fail("%s on the default stream: name one", what);
+    if (!known(stream)) return set_error(cudaErrorInvalidResourceHandle);
+    if (!stream->capture) {
+        stream->queue.push_back({what, std::move(work), nullptr, 0, nullptr});
+        return cudaSuccess;
+    }
+    std::vector<Node> &nodes = stream->capture->nodes;
+    nodes.push_back({what, std::move(work), stream->after});
+    stream->after = {nodes.size() - 1};
+    return cudaSuccess;
+}
+
+} // namespace cuemu
+
+#define LOCKED std::lock_guard<std::recursive_mutex> hold_(lock())
+#define CHECK_STREAM(s) \
+    if (!known(s)) return set_error(cudaErrorInvalidResourceHandle)
+
+extern "C" cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
+    LOCKED;
+    if (device_count() <= 0) return set_error(cudaErrorNoDevice);
+    if (flags != cudaStreamNonBlocking) fail("a stream that waits for the default stream is not emulated: cudaStreamNonBlocking");
+    *out = new CUstream_st;
+    streams.push_back(*out);
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int) {
+    return cudaStreamCreateWithFlags(out, flags);
+}
+
+extern "C" cudaError_t cudaStreamCreate(cudaStream_t *out) { return cudaStreamCreateWithFlags(out, 0); }
+
+extern "C" cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+    *least = 0;
+    *greatest = -5;
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (stream->capture || recording()) return set_error(cudaErrorStreamCaptureUnsupported);
+    run_until(stream, [=] { return stream->queue.empty(); });
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaDeviceSynchronize(void) {
+    LOCKED;
+    if (recording()) return set_error(cudaErrorStreamCaptureUnsupported);
+    drain_all();
+    return cudaSuccess;
+}
+
+/* A poll lets one operation run, so that polling comes to an end. */
+extern "C" cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (stream->capture) return set_error(cudaErrorStreamCaptureUnsupported);
+    if (stream->queue.empty()) return cudaSuccess;
+    const size_t before = run_count;
+    run_until(stream, [=] { return run_count > before || stream->queue.empty(); });
+    return stream->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+}
+
+extern "C" cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    run_until(stream, [=] { return stream->queue.empty(); });
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == stream) streams.erase(streams.begin() + (long)i);
+    delete stream;
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (!event) return set_error(cudaErrorInvalidResourceHandle);
+    EventState &e = *event->state;
+    if (e.capture && e.capture->ended) return set_error(cudaErrorCapturedEvent);
+    if (e.capture) { /* the waiting stream joins the recording */
+        if (stream->capture && stream->capture != e.capture) return set_error(cudaErrorStreamCaptureIsolation);
+        if (!stream->capture) stream->after.clear();
+        stream->capture = e.capture;
+        e.capture->streams.insert(stream);
+        stream->after.insert(e.after.begin(), e.after.end());
+        return cudaSuccess;
+    }
+    if (stream->capture) return e.recorded ? set_error(cudaErrorStreamCaptureIsolation) : cudaSuccess;
+    if (e.recorded) stream->queue.push_back({"a wait", nullptr, event->state, e.recorded, nullptr});
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void *user_data) {
+    return enqueue(stream, "a host function", [=] { fn(user_data); });
+}
+
+extern "C" cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) {
+    LOCKED;
+    if (device_count() <= 0) return set_error(cudaErrorNoDevice);
+    *out = new CUevent_st;
+    (*out)->timing = !(flags & cudaEventDisableTiming);
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaEventCreate(cudaEvent_t *out) { return cudaEventCreateWithFlags(out, 0); }
+
+extern "C" cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    LOCKED;
+    if (!event) return set_error(cudaErrorInvalidResourceHandle);
+    delete event; /* what waits for it keeps its state */
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (!event) return set_error(cudaErrorInvalidResourceHandle);
+    EventState &e = *event->state;
+    e.capture = stream->capture;
+    e.after = stream->after;
+    if (stream->capture) return cudaSuccess;
+    stream->queue.push_back(record_of(event->state, ++e.recorded));
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    LOCKED;
+    if (!event) return set_error(cudaErrorInvalidResourceHandle);
+    const std::shared_ptr<EventState> e = event->state;
+    if (e->capture || recording()) return set_error(cudaErrorStreamCaptureUnsupported);
+    run_until(nullptr, [=] { return e->completed >= e->recorded; });
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaEventQuery(cudaEvent_t event) {
+    LOCKED;
+    if (!event) return set_error(cudaErrorInvalidResourceHandle);
+    const std::shared_ptr<EventState> e = event->state;
+    if (e->capture) return set_error(cudaErrorStreamCaptureUnsupported);
+    const size_t before = run_count;
+    run_until(nullptr, [=] { return e->completed >= e->recorded || run_count > before; });
+    return e->completed >= e->recorded ? cudaSuccess : cudaErrorNotReady;
+}
+
+extern "C" cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+    LOCKED;
+    if (!from || !to || !from->timing || !to->timing) return set_error(cudaErrorInvalidResourceHandle);
+    const EventState &a = *from->state, &b = *to->state;
+    if (a.completed < a.recorded || b.completed < b.recorded) return set_error(cudaErrorNotReady);
+    *ms = std::chrono::duration<float, std::milli>(b.time - a.time).count();
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (stream->capture) return set_error(cudaErrorStreamCaptureUnsupported);
+    stream->capture = std::make_shared<Capture>();
+    stream->capture->streams.insert(stream);
+    stream->after.clear();
+    stream->origin = true;
+    captures++;
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (!stream->capture || !stream->origin) return set_error(cudaErrorStreamCaptureUnmatched);
+    const std::shared_ptr<Capture> capture = stream->capture;
+    /* Everything recorded must come before where the first stream stands now. */
+    std::set<size_t> reached = stream->after;
+    for (size_t i = capture->nodes.size(); i-- > 0;)
+        if (reached.count(i)) reached.insert(capture->nodes[i].after.begin(), capture->nodes[i].after.end());
+    for (CUstream_st *s : capture->streams) {
+        s->capture = nullptr;
+        s->after.clear();
+    }
+    stream->origin = false;
+    capture->ended = true;
+    captures--;
+    *out = nullptr;
+    if (reached.size() != capture->nodes.size()) return set_error(cudaErrorStreamCaptureUnjoined);
+    *out = new CUgraph_st{std::move(capture->nodes)};
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *out) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    *out = stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long) {
+    LOCKED;
+    if (!graph) return set_error(cudaErrorInvalidValue);
+    *out = new CUgraphExec_st{std::make_shared<std::vector<Node>>(graph->nodes)};
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    LOCKED;
+    if (!graph) return set_error(cudaErrorInvalidValue);
+    const std::shared_ptr<std::vector<Node>> nodes = graph->nodes;
+    return enqueue(stream, "a graph", [nodes] { run_graph(*nodes); });
+}
+
+extern "C" cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete graph;
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+    delete graph;
+    return cudaSuccess;
+}
