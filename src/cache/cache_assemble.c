@@ -254,10 +254,12 @@ done:
     return status;
 }
 
-static bool is_ours(const char *name) { return strncmp(name, "part-", 5) == 0 || strncmp(name, "build.json", 10) == 0; }
+static bool is_ours(const char *name) {
+    return strncmp(name, "part-", 5) == 0 || strncmp(name, "build.json", 10) == 0 || strcmp(name, "final.h5") == 0;
+}
 
 /* After the final file has its name, nothing of ours in the folder is of use; what cannot be removed does no harm. */
-static void remove_folder(const char *folder) {
+void ec__cache_folder_remove(const char *folder) {
     struct dirent *entry;
     char path[4096];
     DIR *stream = opendir(folder);
@@ -280,7 +282,7 @@ ec_status ec__cache_build_finish(ec_cache_build *build, const ec_progress *progr
     EC_TRY(ec__path_join(build->folder, "final.h5", &a.temporary));
     EC_TRY(write_file(&a, progress));
     EC_TRY(ec__file_publish(a.temporary, build->path));
-    remove_folder(build->folder);
+    ec__cache_folder_remove(build->folder);
 done:
     assembly_release(&a);
     ec__cache_build_abandon(build);

@@ -10,4 +10,7 @@ struct ec_cache_build {
     int lock; /* held on folder/lock; the system gives it up when the process ends, however it ends */
 };
 
+/* Removes everything of ours from a work folder, and the folder. */
+void ec__cache_folder_remove(const char *folder);
+
 #endif

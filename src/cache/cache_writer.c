@@ -166,3 +166,14 @@ void ec__cache_build_abandon(ec_cache_build *build) {
     free(build->path);
     free(build);
 }
+
+void ec__cache_build_sweep(const char *path, const ec_cache_spec *spec) {
+    char *folder = NULL;
+    ec_cache_build *build = NULL;
+    if (ec__cache_work_folder(path, &folder) == EC_OK && ec__file_exists(folder) &&
+        ec__cache_build_begin(path, spec, &build) == EC_OK)
+        ec__cache_folder_remove(folder);
+    ec_error_clear();
+    ec__cache_build_abandon(build);
+    free(folder);
+}

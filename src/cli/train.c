@@ -40,6 +40,7 @@ static ec_status save_config(const ec_config *config) {
     char *text = NULL, *path = NULL;
     EC_TRY(ec__config_print(config, &text));
     EC_TRY(ec__path_join(config->logging.folder, "config.yaml", &path));
+    ec__atomic_sweep(path);
     EC_TRY(ec__file_write(path, text, strlen(text)));
 done:
     free(text);

@@ -158,6 +158,7 @@ typedef struct ec_config_checkpoint {
     int64_t every_steps;  /* 0: not by steps */
     int64_t every_epochs; /* 0: not by epochs; one is always written at the end */
     int64_t keep_last;    /* >= 1 */
+    int64_t keep_every;   /* steps; the first checkpoint of each so many stays; 0: none does */
     bool best;            /* keep the best one besides */
     ec_config_metric best_metric;
 } ec_config_checkpoint;

@@ -147,6 +147,8 @@ const ec__key ec__schema[] = {
     INT(checkpoint.every_epochs, "1", 0, MOST_STEPS, FREE,
          "epochs between checkpoints; 0: not by epochs; one is always written at the end"),
     INT(checkpoint.keep_last, "3", 1, 1000000, FREE, "checkpoints kept, the youngest"),
+    INT(checkpoint.keep_every, "0", 0, MOST_STEPS, FREE,
+        "the first checkpoint of every so many steps is kept besides, for good; 0: none"),
     BOOL(checkpoint.best, "true", FREE,
          "keep the best checkpoint besides (needs validation; without it, off unless given)"),
     CHOICE(checkpoint.best_metric, "loss", NAMES("loss", "precision_at_1", "precision_at_5", "precision_at_10", "mrr",

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "core/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -76,6 +77,30 @@ void ec__atomic_discard(ec_atomic_file *file) {
     if (!file) return;
     unlink(file->temporary);
     atomic_free(file);
+}
+
+/* Is name the base's temporary, BASE.tmp.NUMBER? */
+static bool is_temporary_of(const char *name, const char *base) {
+    size_t length = strlen(base);
+    if (strncmp(name, base, length) != 0 || strncmp(name + length, ".tmp.", 5) != 0) return false;
+    const char *number = name + length + 5;
+    return *number && strspn(number, "0123456789") == strlen(number);
+}
+
+void ec__atomic_sweep(const char *path) {
+    char *folder = NULL, *leftover = NULL;
+    const char *slash = strrchr(path, '/');
+    struct dirent *entry;
+    DIR *stream = NULL;
+    if (ec__path_folder(path, &folder) == EC_OK) stream = opendir(folder);
+    while (stream && (entry = readdir(stream))) {
+        if (!is_temporary_of(entry->d_name, slash ? slash + 1 : path)) continue;
+        if (ec__path_join(folder, entry->d_name, &leftover) == EC_OK) unlink(leftover);
+        free(leftover);
+        leftover = NULL;
+    }
+    if (stream) closedir(stream);
+    free(folder);
 }
 
 ec_status ec__file_write(const char *path, const void *bytes, size_t count) {

@@ -18,6 +18,9 @@ const char *ec__atomic_path(const ec_atomic_file *file);
 ec_status ec__atomic_commit(ec_atomic_file *file); /* fsync, rename, fsync of the folder; on error the old file stays */
 void ec__atomic_discard(ec_atomic_file *file);     /* accepts NULL */
 
+/* Removes what killed writers left of path, PATH.tmp.NUMBER: only for a path that no other process writes now. */
+void ec__atomic_sweep(const char *path);
+
 /* Gives a complete file its name: fsync, rename, fsync of the folder. Both names are on one file system. On error the file
  * keeps its temporary name. */
 ec_status ec__file_publish(const char *temporary, const char *path);

@@ -235,6 +235,7 @@ ec_status ec__build_cache(const ec_config *config, ec_backend *be, ec_comm *comm
     /* File systems may show a new file to some ranks later than to others: what rank 0 sees counts. */
     EC_TRY(ec__comm_broadcast(comm, &b.summary.up_to_date, sizeof b.summary.up_to_date, 0));
     if (!b.summary.up_to_date) EC_TRY(build_file(&b));
+    else if (comm->rank == 0) ec__cache_build_sweep(b.path, &b.spec);
     b.summary.seconds = ec__seconds_since(start);
     *out = b.summary;
 done:

@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "core/log.h"
+#include "train/checkpoint_internal.h"
 
 ec_status ec__checkpoint_step_path(const char *folder, int64_t step, char **out) {
     return ec__format(out, "%s/step-%012" PRId64 ".h5", folder, step);
@@ -73,14 +74,22 @@ static void remove_leftovers(const char *folder) {
     if (stream) closedir(stream);
 }
 
-ec_status ec__checkpoint_prune(const char *folder, int32_t keep_last, int64_t newest) {
+/* Is step k the first of its stretch of `every` steps? Older ones of the stretch are only ever removed if it is the
+ * stretch before `every`, so the answer is the same however often it is asked. */
+static bool opens_stretch(const int64_t *steps, int32_t k, int64_t every) {
+    if (every == 0 || steps[k] < every) return false;
+    return k == 0 || steps[k - 1] / every != steps[k] / every;
+}
+
+ec_status ec__checkpoint_prune(const char *folder, const ec_checkpoint_keep *keep, int64_t newest) {
     ec_status status = EC_OK;
     int64_t *steps = NULL;
     int32_t count = 0;
     char *path = NULL;
     EC_TRY(ec__checkpoint_list(folder, &steps, &count));
     while (count > 0 && steps[count - 1] > newest) count--;
-    for (int32_t k = 0; k < count - keep_last; k++) {
+    for (int32_t k = 0; k < count - keep->last; k++) {
+        if (opens_stretch(steps, k, keep->every)) continue;
         free(path);
         path = NULL;
         EC_TRY(ec__checkpoint_step_path(folder, steps[k], &path));
@@ -104,10 +113,9 @@ done:
     return status;
 }
 
-ec_status ec__checkpoint_mark_best(const char *folder, int64_t step) {
+ec_status ec__checkpoint_mark_best(const char *folder, const char *from) {
     ec_status status = EC_OK;
-    char *from = NULL, *best = NULL, *temporary = NULL;
-    EC_TRY(ec__checkpoint_step_path(folder, step, &from));
+    char *best = NULL, *temporary = NULL;
     EC_TRY(ec__checkpoint_best_path(folder, &best));
     EC_TRY(ec__format(&temporary, "%s.tmp", best));
     unlink(temporary);
@@ -122,7 +130,24 @@ ec_status ec__checkpoint_mark_best(const char *folder, int64_t step) {
 done:
     free(temporary);
     free(best);
-    free(from);
+    return status;
+}
+
+ec_status ec__checkpoint_save_step(const char *folder, const ec_checkpoint_meta *meta,
+                                   const ec_checkpoint_array *arrays, int32_t count, bool best) {
+    ec_status status = EC_OK;
+    char *path = NULL;
+    ec_atomic_file *file = NULL;
+    EC_TRY(ec__checkpoint_step_path(folder, meta->step, &path));
+    EC_TRY(ec__atomic_open(path, &file));
+    EC_TRY(ec__checkpoint_write(ec__atomic_path(file), meta, arrays, count));
+    if (best) EC_TRY(ec__checkpoint_mark_best(folder, ec__atomic_path(file)));
+    ec_atomic_file *complete = file;
+    file = NULL;
+    EC_TRY(ec__atomic_commit(complete));
+done:
+    ec__atomic_discard(file);
+    free(path);
     return status;
 }
 

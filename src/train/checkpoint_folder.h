@@ -11,13 +11,25 @@ ec_status ec__checkpoint_best_path(const char *folder, char **out);
 /* Steps of which the folder has a checkpoint, ascending; owned by the caller. A folder that does not exist has none. */
 ec_status ec__checkpoint_list(const char *folder, int64_t **steps, int32_t *count);
 
-/* Of the checkpoints up to `newest`, the step just saved, removes all but the keep_last (>= 1) last; and what a killed save
- * left behind. Never best.h5, nor a later step: that one is broken, or the run would have gone on from it. */
-ec_status ec__checkpoint_prune(const char *folder, int32_t keep_last, int64_t newest);
+/* Which checkpoints stay. */
+typedef struct ec_checkpoint_keep {
+    int64_t last;  /* >= 1: the youngest ones */
+    int64_t every; /* the first one of every so many steps, counted from step `every` on, stays too; 0: none */
+} ec_checkpoint_keep;
 
-/* Makes best.h5 the checkpoint of that step, atomically: by a hard link, or by a copy where the file system has none.
- * */
-ec_status ec__checkpoint_mark_best(const char *folder, int64_t step);
+/* Writes step-<meta->step>.h5 and, where `best`, makes it best.h5 too: first best.h5, so that a kill in between leaves
+ * no step whose place as the best is lost; the step is then made again. EC_ERR_IO: what was there before is still there.
+ * Files of killed saves are left to ec__checkpoint_prune. */
+ec_status ec__checkpoint_save_step(const char *folder, const ec_checkpoint_meta *meta,
+                                   const ec_checkpoint_array *arrays, int32_t count, bool best);
+
+/* Of the checkpoints up to `newest`, the step just saved or gone on from, removes those that need not stay; and what a
+ * killed save left behind. Never best.h5, nor a later step: that one is broken, or the run would have gone on from it. */
+ec_status ec__checkpoint_prune(const char *folder, const ec_checkpoint_keep *keep, int64_t newest);
+
+/* Makes best.h5 the complete checkpoint `from`, in the same folder, atomically: by a hard link, or by a copy where the
+ * file system has none. */
+ec_status ec__checkpoint_mark_best(const char *folder, const char *from);
 
 /* Loads the newest checkpoint that verifies; each newer one that does not is named in a warning, with the reason. *out
  * is NULL when the folder has no checkpoint at all. EC_ERR_DATA when there are some and none verifies. */

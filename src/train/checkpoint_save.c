@@ -62,19 +62,25 @@ done:
     return status;
 }
 
+ec_status ec__checkpoint_write(const char *path, const ec_checkpoint_meta *meta, const ec_checkpoint_array *arrays,
+                               int32_t count) {
+    const ec_checkpoint_array **sorted = NULL;
+    ec_status status = ec__checkpoint_sort(arrays, count, &sorted);
+    if (status == EC_OK) status = write_all(path, meta, sorted, count);
+    free(sorted);
+    return status;
+}
+
 ec_status ec__checkpoint_save(const char *path, const ec_checkpoint_meta *meta, const ec_checkpoint_array *arrays,
                               int32_t count) {
     ec_status status = EC_OK;
-    const ec_checkpoint_array **sorted = NULL;
     ec_atomic_file *file = NULL;
-    EC_TRY(ec__checkpoint_sort(arrays, count, &sorted));
     EC_TRY(ec__atomic_open(path, &file));
-    EC_TRY(write_all(ec__atomic_path(file), meta, sorted, count));
+    EC_TRY(ec__checkpoint_write(ec__atomic_path(file), meta, arrays, count));
     ec_atomic_file *complete = file;
     file = NULL;
     EC_TRY(ec__atomic_commit(complete));
 done:
     ec__atomic_discard(file);
-    free(sorted);
     return status;
 }

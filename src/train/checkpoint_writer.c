@@ -13,7 +13,7 @@
 
 struct ec_checkpoint_writer {
     char *folder;
-    int32_t keep_last;
+    ec_checkpoint_keep keep;
 
     /* The snapshot: the caller's while no save is pending, else the thread's. */
     ec_checkpoint_array *array;
@@ -34,13 +34,9 @@ struct ec_checkpoint_writer {
 
 static ec_status save(const ec_checkpoint_writer *writer) {
     ec_status status = EC_OK;
-    char *path = NULL;
-    EC_TRY(ec__checkpoint_step_path(writer->folder, writer->meta.step, &path));
-    EC_TRY(ec__checkpoint_save(path, &writer->meta, writer->array, writer->count));
-    if (writer->best) EC_TRY(ec__checkpoint_mark_best(writer->folder, writer->meta.step));
-    EC_TRY(ec__checkpoint_prune(writer->folder, writer->keep_last, writer->meta.step));
+    EC_TRY(ec__checkpoint_save_step(writer->folder, &writer->meta, writer->array, writer->count, writer->best));
+    EC_TRY(ec__checkpoint_prune(writer->folder, &writer->keep, writer->meta.step));
 done:
-    free(path);
     return status;
 }
 
@@ -111,17 +107,18 @@ done:
     return status;
 }
 
-ec_status ec__checkpoint_writer_new(const char *folder, int32_t keep_last, const ec_checkpoint_array *arrays,
-                                    int32_t count, ec_checkpoint_writer **out) {
+ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep *keep,
+                                    const ec_checkpoint_array *arrays, int32_t count, ec_checkpoint_writer **out) {
     ec_status status = EC_OK;
     ec_checkpoint_writer *writer = NULL;
-    if (keep_last < 1) EC_FAIL(EC_ERR_CONFIG, "at least one checkpoint must be kept, not %d", keep_last);
+    if (keep->last < 1)
+        EC_FAIL(EC_ERR_CONFIG, "at least one checkpoint must be kept, not %lld", (long long)keep->last);
     EC_TRY(check_folder(folder));
     writer = calloc(1, sizeof *writer);
     if (!writer) EC_FAIL(EC_ERR_MEMORY, "no memory for a checkpoint writer");
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->changed, NULL);
-    writer->keep_last = keep_last;
+    writer->keep = *keep;
     EC_TRY(ec__format(&writer->folder, "%s", folder));
     EC_TRY(take_memory(writer, arrays, count));
     EC_TRY(start_thread(writer));

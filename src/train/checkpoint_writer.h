@@ -12,11 +12,11 @@ typedef ec_status (*ec_checkpoint_fill)(void *arg, int32_t k, const ec_checkpoin
 
 /* Makes the folder, the thread, and room for one copy of the arrays (names, types and shapes; copied). A folder that
  * cannot be written is EC_ERR_IO here, before hours of training. */
-ec_status ec__checkpoint_writer_new(const char *folder, int32_t keep_last, const ec_checkpoint_array *arrays,
-                                    int32_t count, ec_checkpoint_writer **out);
+ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep *keep,
+                                    const ec_checkpoint_array *arrays, int32_t count, ec_checkpoint_writer **out);
 
 /* Waits until the save before this one has ended, calls fill for every array, and returns; the thread writes
- * step-<meta->step>.h5, makes it best.h5 where `best`, and prunes. Returns the error of the save before, once; nothing
+ * step-<meta->step>.h5, and best.h5 where `best`, and prunes. Returns the error of the save before, once; nothing
  * is saved then. meta is copied, but for meta->features, which are borrowed until the writer is freed. One thread at a
  * time. */
 ec_status ec__checkpoint_writer_save(ec_checkpoint_writer *writer, const ec_checkpoint_meta *meta, bool best,

@@ -10,8 +10,6 @@
 #include "train/checkpoint_writer.h"
 #include "train/run.h"
 
-enum { PATH_BYTES = 4096 };
-
 /* Where an array of the list comes from. */
 typedef enum origin { PARAM, BUFFER, COUNTER, EXP_AVG, EXP_AVG_SQ } origin;
 
@@ -31,7 +29,7 @@ struct ec_snapshots {
     char *features[EC_MODALITIES]; /* where they come from */
     ec_checkpoint_writer *writer; /* rank 0 */
     char *path;                   /* of the last save */
-    char from[PATH_BYTES];        /* what was resumed from */
+    char *from;                   /* what was resumed from, or NULL */
 };
 
 static ec_status add_array(ec_snapshots *s, const char *section, const ec_param *p, ec_h5_type type, place at) {
@@ -63,6 +61,10 @@ static ec_status list_arrays(ec_snapshots *s) {
     return EC_OK;
 }
 
+static ec_checkpoint_keep keep_of(const ec_config *config) {
+    return (ec_checkpoint_keep){.last = config->checkpoint.keep_last, .every = config->checkpoint.keep_every};
+}
+
 static ec_status open_all(ec_run *run, ec_snapshots *s) {
     s->run = run;
     EC_RETURN_IF(list_arrays(s));
@@ -74,8 +76,8 @@ static ec_status open_all(ec_run *run, ec_snapshots *s) {
     for (int m = 0; m < EC_MODALITIES; m++)
         EC_RETURN_IF(ec__feature_origin(&ec__cache_info(run->cache[m])->identity, &s->features[m]));
     if (run->comm->rank != 0) return EC_OK;
-    return ec__checkpoint_writer_new(run->config->checkpoint.folder, (int32_t)run->config->checkpoint.keep_last, s->array,
-                                     s->count, &s->writer);
+    const ec_checkpoint_keep keep = keep_of(run->config);
+    return ec__checkpoint_writer_new(run->config->checkpoint.folder, &keep, s->array, s->count, &s->writer);
 }
 
 ec_status ec__snapshots_open(ec_run *run, ec_snapshots **out) {
@@ -99,6 +101,7 @@ ec_status ec__snapshots_close(ec_snapshots *s) {
     for (int m = 0; m < EC_MODALITIES; m++) free(s->features[m]);
     free(s->config_text);
     free(s->path);
+    free(s->from);
     free(s);
     return status;
 }
@@ -217,17 +220,37 @@ static ec_status choose(ec_run *run, const char *resume, ec_checkpoint **out) {
     return check_folder(folder, *out ? (*out)->meta.step : 0);
 }
 
+/* Rank 0's file name on every rank: to s->from, or NULL. Collective. */
+static ec_status share_name(ec_snapshots *s, ec_comm *comm, const char *name) {
+    ec_status status = EC_OK;
+    int64_t bytes = name ? (int64_t)strlen(name) + 1 : 0;
+    EC_TRY(ec__comm_broadcast(comm->host, &bytes, sizeof bytes, 0));
+    if (bytes == 0) goto done;
+    s->from = calloc(1, (size_t)bytes);
+    EC_TRY(ec__comm_agree(comm, s->from ? EC_OK : EC_ERROR(EC_ERR_MEMORY, "no memory for a file name")));
+    if (name) memcpy(s->from, name, (size_t)bytes);
+    EC_TRY(ec__comm_broadcast(comm->host, s->from, (size_t)bytes, 0));
+done:
+    return status;
+}
+
+/* What a kill in the last save left is removed now: the run may have nothing more to save. */
+static ec_status tidy(const ec_run *run, const ec_checkpoint *checkpoint) {
+    const ec_checkpoint_keep keep = keep_of(run->config);
+    return ec__checkpoint_prune(run->config->checkpoint.folder, &keep, checkpoint ? checkpoint->meta.step : 0);
+}
+
 ec_status ec__snapshots_resume(ec_snapshots *s, ec_run *run, const char *resume, const char **from) {
     ec_status status = EC_OK, mine = EC_OK;
     ec_checkpoint *checkpoint = NULL;
     if (run->comm->rank == 0) {
         mine = choose(run, resume, &checkpoint);
-        if (checkpoint) snprintf(s->from, sizeof s->from, "%s", checkpoint->path);
+        if (mine == EC_OK) mine = tidy(run, checkpoint);
     }
     EC_TRY(ec__comm_agree(run->comm, mine));
-    EC_TRY(ec__comm_broadcast(run->comm->host, s->from, sizeof s->from, 0));
-    *from = s->from[0] ? s->from : NULL;
-    if (!*from) goto done;
+    EC_TRY(share_name(s, run->comm, checkpoint ? checkpoint->path : NULL));
+    *from = s->from;
+    if (!s->from) goto done;
     if (run->comm->rank != 0) mine = ec__checkpoint_load(s->from, &checkpoint);
     if (mine == EC_OK) mine = restore(s, run, checkpoint);
     EC_TRY(ec__comm_agree(run->comm, mine));

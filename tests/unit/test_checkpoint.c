@@ -353,25 +353,30 @@ static void test_folder_of_checkpoints(void **state) {
     for (int64_t step = 0; step < 5; step++) {
         CHECK_OK(ec__checkpoint_step_path(folder, step * 1000, &path));
         save(path, step * 1000);
-        if (step == 1) CHECK_OK(ec__checkpoint_mark_best(folder, 1000));
+        if (step == 1) CHECK_OK(ec__checkpoint_mark_best(folder, path));
         free(path);
     }
     CHECK_OK(ec__format(&path, "%s/step-000000004000.h5.tmp.77", folder));
     CHECK_OK(ec__file_write(path, "x", 1));
-    CHECK_OK(ec__checkpoint_prune(folder, 3, 4000));
+    CHECK_OK(ec__checkpoint_prune(folder, &(ec_checkpoint_keep){.last = 3}, 4000));
     assert_false(ec__file_exists(path));
     free(path);
     CHECK_OK(ec__checkpoint_list(folder, &steps, &count));
     assert_int_equal(count, 3);
     for (int k = 0; k < 3; k++) assert_int_equal(steps[k], 1000 * (k + 2));
     free(steps);
-    CHECK_OK(ec__checkpoint_prune(folder, 2, 3000)); /* 4000 is not counted: 2000 stays, to be the best below */
+    /* 4000 is not counted: 2000 stays, to be the best below */
+    CHECK_OK(ec__checkpoint_prune(folder, &(ec_checkpoint_keep){.last = 2}, 3000));
     CHECK_OK(ec__checkpoint_best_path(folder, &best));
     check_loads(best, 1000);
-    CHECK_OK(ec__checkpoint_mark_best(folder, 2000));
-    CHECK_OK(ec__checkpoint_mark_best(folder, 2000)); /* already is */
+    CHECK_OK(ec__checkpoint_step_path(folder, 2000, &path));
+    CHECK_OK(ec__checkpoint_mark_best(folder, path));
+    CHECK_OK(ec__checkpoint_mark_best(folder, path)); /* already is */
+    free(path);
     check_loads(best, 2000);
-    CHECK_ERROR(ec__checkpoint_mark_best(folder, 1), EC_ERR_IO, "step-000000000001.h5");
+    CHECK_OK(ec__checkpoint_step_path(folder, 1, &path));
+    CHECK_ERROR(ec__checkpoint_mark_best(folder, path), EC_ERR_IO, "step-000000000001.h5");
+    free(path);
 
     ec__log_set_sink(take_warning, NULL, EC_LOG_WARN);
     CHECK_OK(ec__checkpoint_latest(folder, &c));
@@ -396,6 +401,26 @@ static void test_folder_of_checkpoints(void **state) {
     free(folder);
 }
 
+/* Steps 70, 140, ... are saved, one at a time, and after each the folder is pruned: of every 200 steps the first stays. */
+static void test_keep_every(void **state) {
+    (void)state;
+    static const int64_t expected[] = {210, 420, 630, 840, 910, 980};
+    char *folder = in_folder("every");
+    int64_t *steps = NULL;
+    int32_t count = -1;
+    CHECK_OK(ec__make_folders(folder));
+    for (int64_t step = 70; step <= 980; step += 70) {
+        ec_checkpoint_meta meta = make(step);
+        CHECK_OK(ec__checkpoint_save_step(folder, &meta, arrays, ARRAYS, false));
+        CHECK_OK(ec__checkpoint_prune(folder, &(ec_checkpoint_keep){.last = 2, .every = 200}, step));
+    }
+    CHECK_OK(ec__checkpoint_list(folder, &steps, &count));
+    assert_int_equal(count, sizeof expected / sizeof *expected);
+    assert_memory_equal(steps, expected, sizeof expected);
+    free(steps);
+    free(folder);
+}
+
 static ec_status fill(void *arg, int32_t k, const ec_checkpoint_array *array) {
     (void)arg;
     if (arrays[k].data) memcpy(array->data, arrays[k].data, ec__checkpoint_array_bytes(array));
@@ -414,7 +439,7 @@ static void test_writer(void **state) {
     ec_checkpoint_writer *writer = NULL;
     ec_checkpoint *c = NULL;
     ec_checkpoint_meta meta;
-    CHECK_OK(ec__checkpoint_writer_new(folder, 2, arrays, ARRAYS, &writer));
+    CHECK_OK(ec__checkpoint_writer_new(folder, &(ec_checkpoint_keep){.last = 2}, arrays, ARRAYS, &writer));
     for (int64_t step = 1; step <= 6; step++) {
         meta = make(step);
         CHECK_OK(ec__checkpoint_writer_save(writer, &meta, step == 3, fill, NULL));
@@ -449,7 +474,8 @@ static void test_writer(void **state) {
     CHECK_OK(ec__checkpoint_latest(folder, &c));
     assert_true(same_as_made(c, 7));
     ec__checkpoint_free(c);
-    CHECK_ERROR(ec__checkpoint_writer_new("/proc/nowhere", 2, arrays, ARRAYS, &writer), EC_ERR_IO, "/proc/nowhere");
+    CHECK_ERROR(ec__checkpoint_writer_new("/proc/nowhere", &(ec_checkpoint_keep){.last = 2}, arrays, ARRAYS, &writer),
+                EC_ERR_IO, "/proc/nowhere");
     free(path);
     free(folder);
 }
@@ -468,7 +494,7 @@ static void test_killed_while_saving(void **state) {
                 char *path = NULL;
                 CHECK_OK(ec__checkpoint_step_path(folder, step, &path));
                 save(path, step);
-                CHECK_OK(ec__checkpoint_prune(folder, 2, step));
+                CHECK_OK(ec__checkpoint_prune(folder, &(ec_checkpoint_keep){.last = 2}, step));
                 free(path);
             }
         }
@@ -499,6 +525,7 @@ int main(void) {
         cmocka_unit_test(test_other_model),         cmocka_unit_test(test_other_configuration),
         cmocka_unit_test(test_flipped_and_truncated), cmocka_unit_test(test_wrong_files),
         cmocka_unit_test(test_disk_full),           cmocka_unit_test(test_folder_of_checkpoints),
+        cmocka_unit_test(test_keep_every),
         cmocka_unit_test(test_writer),              cmocka_unit_test(test_killed_while_saving),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
