@@ -14,7 +14,7 @@ RANDOM=$seed
 seen=$(nm -D --defined-only "$programs/inject.so" | awk '{print $3}')
 for call in $(nm -D --undefined-only "$emoclim" | awk '{sub("@.*", "", $2); print $2}' | grep -xE \
     '(open|openat|fopen|truncate|ftruncate|pwrite|pwritev|write|writev)(64)?|creat|freopen|fdopen|rename(at2?)?|link(at)?|symlink|unlink(at)?|rmdir|mkdir(at)?|fsync|fdatasync|f?close|fallocate|posix_fallocate|copy_file_range|sendfile|mkstemp|mkostemp|remove|fwrite'); do
-    grep -qx "$call" <<<"$seen" || complain "the program calls $call, which inject.c does not see"
+    grep -qx "$call" <<<"$seen" || complain "the program calls $call, which inject.c does not see: define it there"
 done
 
 "$programs/make_caches" . 100 16 12
