@@ -11,6 +11,7 @@ if [ ! -f "$root/cluster/job.sh" ]; then
     exit 2
 fi
 emoclim=${EMOCLIM:-$root/build/release/emoclim}
+[ -x "$emoclim" ] || [ -n "${EMOCLIM:-}" ] || emoclim=$(command -v emoclim) || emoclim=$root/build/release/emoclim
 job_tries=${EMOCLIM_TRIES:-3} # starts in a row without progress
 [ -z "${EMOCLIM_ENVIRONMENT:-}" ] || . "$EMOCLIM_ENVIRONMENT" # "module load ..." of the site
 

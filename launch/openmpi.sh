@@ -7,7 +7,7 @@ fail() { # EXIT_CODE TEXT...
     exit "$code"
 }
 
-# The program: $EMOCLIM, or the build of this repository, or the one in PATH.
+# The program: $EMOCLIM, or the build of this repository, or the one installed with this file, or the one in PATH.
 find_program() {
     local root
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,6 +15,8 @@ find_program() {
         program=$EMOCLIM
     elif [ -x "$root/build/release/emoclim" ]; then
         program=$root/build/release/emoclim
+    elif [ -x "$root/../../bin/emoclim" ]; then # this file is in PREFIX/share/emoclim/launch
+        program=$(realpath "$root/../../bin/emoclim")
     else
         program=$(command -v emoclim) || fail 4 "there is no program: build it with launch/build.sh, or set EMOCLIM"
     fi

@@ -4,10 +4,12 @@
 #
 #   launch/quickstart.sh [--real] [FOLDER]      FOLDER: where everything goes (default: quickstart, or quickstart-real)
 #
+# In the repository FOLDER is relative to its root. Where emoclim is installed nothing is built, and FOLDER is relative
+# to where you are.
 # --real takes pictures and music from Debian packages (data/real_demo.sh, about 180 MB) in place of generated ones.
 # Run again, it goes on from what is already there.
 set -eu
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
 real=false folder=
 for argument in "$@"; do
     case $argument in
@@ -21,33 +23,40 @@ if [ -z "$folder" ]; then
 fi
 step() { printf '\n== %s\n' "$*"; }
 
-step "Building"
-launch/build.sh release
-emoclim=$PWD/build/release/emoclim
+if [ -f "$root/CMakeLists.txt" ]; then
+    step "Building"
+    cd "$root"
+    launch/build.sh release
+    emoclim=$PWD/build/release/emoclim
+else
+    . "$root/launch/openmpi.sh"
+    find_program
+    emoclim=$program
+fi
 ranks=2
 run=$folder/run
 mkdir -p "$folder"
-config=("$PWD/configs/quickstart.yaml" "dataset.image_manifest=$(realpath "$folder")/data/images.csv"
+config=("$root/configs/quickstart.yaml" "dataset.image_manifest=$(realpath "$folder")/data/images.csv"
     "dataset.audio_manifest=$(realpath "$folder")/data/music.csv" "dataset.image_cache=$(realpath "$folder")/images.h5"
     "dataset.audio_cache=$(realpath "$folder")/music.h5" "logging.folder=$(realpath "$folder")/run")
 
 if $real; then
     step "Real data: emoji pictures and game music"
-    [ -f "$folder/data/music.csv" ] || data/real_demo.sh "$folder/data"
+    [ -f "$folder/data/music.csv" ] || "$root/data/real_demo.sh" "$folder/data"
 else
     step "Demo data: pictures and music that carry six emotions"
     [ -f "$folder/data/music.csv" ] || "$emoclim" demo --out "$folder/data"
 fi
 
 step "Feature caches: every file decoded and encoded, on $ranks ranks"
-launch/ranks.sh $ranks "$emoclim" cache build "${config[@]}"
+"$root/launch/ranks.sh" $ranks "$emoclim" cache build "${config[@]}"
 
 step "Training on $ranks ranks"
-launch/ranks.sh $ranks "$emoclim" train --resume auto "${config[@]}"
+"$root/launch/ranks.sh" $ranks "$emoclim" train --resume auto "${config[@]}"
 checkpoint=$run/checkpoints/best.h5
 
 step "Evaluation on the test files"
-launch/ranks.sh $ranks "$emoclim" eval retrieval --checkpoint "$checkpoint" --images "$folder/images.h5" \
+"$root/launch/ranks.sh" $ranks "$emoclim" eval retrieval --checkpoint "$checkpoint" --images "$folder/images.h5" \
     --music "$folder/music.h5" --split test --out "$run/retrieval"
 
 step "Index of all music, and a search with a photo"
@@ -57,5 +66,5 @@ photo=$folder/data/$(awk -F, '$3 == "test" { print $1; exit }' "$folder/data/ima
 cat <<EOF
 
 Try your own photo:
-  build/release/emoclim search --checkpoint $checkpoint --image PHOTO.jpg --index $folder/index.h5 -k 5
+  ${emoclim#"$PWD/"} search --checkpoint $checkpoint --image PHOTO.jpg --index $folder/index.h5 -k 5
 EOF
