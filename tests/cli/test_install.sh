@@ -86,5 +86,9 @@ sed '1d;$d' out >expected
 for program in ./by-pkg-config by-cmake/build/search; do
     "$program" run/checkpoints/best.h5 index.h5 "$picture" 5 >found 2>err || complain "$program: $(cat err)"
     cmp -s expected found || complain "$program: expected $(cat expected), found $(cat found)"
+    # A module that is loaded at run time takes what it needs from the program.
+    [ ! -f "$prefix/lib/emoclim/libemoclim_cuda.so" ] || nm -D "$program" | grep -q ' T ec__error_raise$' ||
+        complain "$program does not offer the library to modules"
 done
+[ ! -f "$build/libemoclim_cuda.so" ] || [ -f "$prefix/lib/emoclim/libemoclim_cuda.so" ] || complain "no CUDA module"
 finish
