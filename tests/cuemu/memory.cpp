@@ -74,14 +74,12 @@ void on_fault(int number, siginfo_t *info, void *context) {
     }
 }
 
+/* Again and again: test frameworks put handlers of their own in front of every test. */
 void catch_faults() {
-    static bool done;
-    if (done) return;
-    done = true;
-    struct sigaction action = {};
+    struct sigaction action = {}, old;
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, &before);
+    if (sigaction(SIGSEGV, &action, &old) == 0 && old.sa_sigaction != on_fault) before = old;
 }
 
 /* The bytes between the end of an allocation and the closed page behind it. */
@@ -118,7 +116,9 @@ void check_allocation(uintptr_t address, const Allocation &a) {
 } // namespace
 
 void open_memory() {
-    if (open_depth++ == 0) protect(PROT_READ | PROT_WRITE);
+    if (open_depth++ > 0) return;
+    catch_faults();
+    protect(PROT_READ | PROT_WRITE);
 }
 
 void close_memory() {

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "compute/cuda/cuda.h"
+#include "compute/cuda/matmul.h"
 
 /* Tasks large enough to fill a device alone: what a CPU's cache wants cut is one launch here. */
 enum { ROW_BLOCK = 8192, SHARD_ROWS = 8192, GRADIENT_ROWS = 4096, ELEMENTS = 1 << 22 };
@@ -109,6 +109,7 @@ static void cuda_close(ec_backend *base) {
         if (stream->joined) (void)cudaEventDestroy(stream->joined);
     }
     if (be->forked) (void)cudaEventDestroy(be->forked);
+    ec__cuda_matmul_close(be);
     (void)cudaGetLastError();
     free(be);
 }
@@ -177,6 +178,7 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
     EC_TRY(EC_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options->device)));
     be->multiprocessors = multiprocessors;
     EC_TRY(open_streams(be));
+    EC_TRY(ec__cuda_matmul_open(be));
     *out = &be->base;
     be = NULL;
 done:

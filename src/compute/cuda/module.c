@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compute/cuda/cuda.h"
+#include "compute/cuda/matmul.h"
 #include "core/module.h"
 
 /* Tensor cores with bfloat16 and asynchronous copies begin here. */
@@ -16,6 +16,7 @@ static void versions(ec_cuda_versions *out) {
     if (cudaDriverGetVersion(&driver) == cudaSuccess) out->driver = driver;
     if (cudaRuntimeGetVersion(&runtime) == cudaSuccess) out->runtime = runtime;
     (void)cudaGetLastError();
+    ec__cuda_matmul_about(out->libraries, sizeof out->libraries);
 }
 
 static ec_status device_count(int32_t *out) {

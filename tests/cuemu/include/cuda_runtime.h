@@ -18,7 +18,6 @@
 #define __host__
 #define __shared__ static /* blocks run one after another, so one copy is enough */
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 #define __grid_constant__
