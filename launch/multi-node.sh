@@ -5,8 +5,8 @@
 #
 #   --hostfile FILE   one host a line, "NAME slots=RANKS"; a host without slots gets one rank
 #   --ranks N         ranks in all (default: all slots)
-#   --threads T       CPU threads of a rank, and cores that it is bound to (default: the host's processors shared, no binding)
-#   --interface IF    TCP over this interface only (default: what Open MPI finds, InfiniBand before TCP)
+#   --threads T       CPU threads of a rank, and cores that it is bound to (default: the processors shared, no binding)
+#   --interface IF    TCP over this interface only, and NCCL meets there (default: what Open MPI and NCCL find)
 #   --agent COMMAND   how a command reaches a host (default: ssh)
 #   --dry-run         print the command, start nothing and visit no host
 #
@@ -15,6 +15,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/openmpi.sh"
+. "$here/gpus.sh"
 usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 hostfile= ranks= threads= interface= agent= dry=false
@@ -46,12 +47,13 @@ program=$(realpath "$program")
 detect_openmpi
 find_configuration "$@"
 
-hosts=() slots=0
+hosts=() slots_of=() slots=0
 while read -r host rest; do
     n=1
     if [[ $rest =~ slots=([0-9]+) ]]; then n=${BASH_REMATCH[1]}; fi
     [ "$n" -ge 1 ] || fail 2 "$hostfile: $host has no slots"
     hosts+=("$host")
+    slots_of+=("$n")
     slots=$((slots + n))
 done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$hostfile")
 [ ${#hosts[@]} -gt 0 ] || fail 2 "$hostfile names no host"
@@ -82,6 +84,25 @@ if ! $dry; then
     [ "$missing" -eq 0 ] || fail 4 "$missing things are missing on the hosts of $hostfile"
 fi
 
+# A rank a GPU on every host, where the program can use GPUs and is not told to leave them alone.
+device=cpu module=$(cuda_module "$program") nccl=unused left=$ranks with= without=
+[ ${#configuration[@]} -eq 0 ] || device=$(configured distributed device)
+[ "$device" != cuda ] || [ -n "$module" ] ||
+    fail 4 "distributed.device is cuda, but $program has no libemoclim_cuda.so beside it"
+if [ "$device" != cpu ] && [ -n "$module" ] && ! $dry; then
+    for ((i = 0; i < ${#hosts[@]} && left > 0; i++)); do # ranks fill the slots of a host before they go to the next
+        placed=$((slots_of[i] < left ? slots_of[i] : left))
+        left=$((left - placed))
+        gpus=$(timeout 30 "${reach[@]}" "${hosts[i]}" "$gpus_of_driver" </dev/null 2>/dev/null | tail -n 1) || true
+        if [ "${gpus:-0}" -gt 0 ]; then with=${hosts[i]}; else without=${hosts[i]}; fi
+        [ "${gpus:-0}" -eq 0 ] || [ "$placed" -le "$gpus" ] ||
+            fail 2 "$placed ranks cannot share the $gpus GPUs of host ${hosts[i]}: one rank a GPU"
+    done
+    [ -z "$without" ] || { [ -z "$with" ] && [ "$device" = auto ]; } ||
+        fail 4 "host $without has no GPU${with:+, and host $with has}; distributed.device is $device (nvidia-smi -L)"
+    [ -z "$with" ] || set_nccl "$interface"
+fi
+
 mpi_arguments=(-np "$ranks" --hostfile "$hostfile" --wdir "$PWD")
 place_ranks "${threads:-none}"
 notice_lost_hosts
@@ -103,6 +124,7 @@ if [ -n "$threads" ] && [ ${#configuration[@]} -gt 0 ]; then
     set -- "$@" "distributed.threads=$threads"
 fi
 
-echo "multi-node: $ranks ranks on ${#hosts[@]} hosts (${hosts[*]}); threads of a rank: ${threads:-the processors shared};" \
-    "network: ${interface:-chosen by Open MPI}; passed: ${passed[*]}; Open MPI $mpi_major; $program" >&2
+echo "multi-node: $ranks ranks on ${#hosts[@]} hosts (${hosts[*]});" \
+    "threads of a rank: ${threads:-the processors shared}; network: ${interface:-chosen by Open MPI}; NCCL: $nccl; passed: ${passed[*]};" \
+    "Open MPI $mpi_major; $program" >&2
 run_or_print $dry mpirun "${mpi_arguments[@]}" "$program" "$@"

@@ -7,6 +7,7 @@ set -eu
 ranks=$1
 shift
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none # Open MPI 5
 export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
 [ "$ranks" -le "$(nproc)" ] || export OMPI_MCA_mpi_yield_when_idle=1
 if [ "$(id -u)" -eq 0 ]; then # containers and fresh machines; Open MPI wants to be told

@@ -11,6 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/openmpi.sh"
+. "$here/gpus.sh"
 usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 ranks= threads= dry=false
@@ -37,14 +38,23 @@ find_configuration "$@"
 cores=$(lscpu -p=CPU,CORE,SOCKET 2>/dev/null | grep -v '^#' | cut -d, -f2,3 | sort -u | grep -c . || true)
 usable=$(nproc)
 [ "$cores" -gt 0 ] && [ "$cores" -lt "$usable" ] || cores=$usable
+
+# A rank a GPU, where the program can use GPUs and is not told to leave them alone.
 gpus=0 device=cpu
 [ ${#configuration[@]} -eq 0 ] || device=$(configured distributed device)
-if [ "$device" = cuda ]; then
-    gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
-    [ "$gpus" -gt 0 ] || fail 4 "distributed.device is cuda, but nvidia-smi lists no GPU"
-fi
+module=$(cuda_module "$program")
+case $device in
+cuda)
+    [ -n "$module" ] || fail 4 "distributed.device is cuda, but $program has no libemoclim_cuda.so beside it"
+    gpus=$(count_gpus)
+    [ "$gpus" -gt 0 ] || fail 4 "distributed.device is cuda, but there is no GPU: nvidia-smi -L lists none" \
+        "(CUDA_VISIBLE_DEVICES ${CUDA_VISIBLE_DEVICES+is \"$CUDA_VISIBLE_DEVICES\"}${CUDA_VISIBLE_DEVICES-is not set})"
+    ;;
+auto) [ -z "$module" ] || gpus=$(count_gpus) ;;
+esac
 
 if [ -n "$ranks" ]; then
+    [ "$gpus" -eq 0 ] || [ "$ranks" -le "$gpus" ] || fail 2 "$ranks ranks cannot share $gpus GPUs: one rank a GPU"
     ranks_are_legal "$ranks" "$1" || exit 2
 else
     if [ "$gpus" -gt 0 ]; then most=$gpus; else most=$((cores / ${threads:-1})); fi
@@ -58,8 +68,6 @@ if [ -z "$threads" ]; then
     threads=$((cores / ranks))
     [ "$threads" -ge 1 ] || threads=1
 fi
-[ "$gpus" -eq 0 ] || [ "$ranks" -le "$gpus" ] || fail 2 "$ranks ranks cannot share $gpus GPUs: one rank a GPU"
-
 mpi_arguments=(-np "$ranks" --mca pml ob1)
 # Shared memory inside one machine; the name of its transport changed.
 if [ "$mpi_major" -eq 4 ]; then mpi_arguments+=(--mca btl self,vader); else mpi_arguments+=(--mca btl self,sm); fi
@@ -79,6 +87,8 @@ export OMP_NUM_THREADS=$threads
     *) set -- "$@" "distributed.threads=$threads" ;; # a bound rank sees only its own cores, and would share them again
     esac
 
+nccl="unused"
+[ "$gpus" -eq 0 ] || set_nccl lo
 echo "single-node: $ranks ranks of $threads threads on $cores cores and $gpus GPUs; binding: $binding;" \
-    "transport: shared memory; Open MPI $mpi_major; $program" >&2
+    "MPI: shared memory, UCX unused; NCCL: $nccl; Open MPI $mpi_major; $program" >&2
 run_or_print $dry mpirun "${mpi_arguments[@]}" "$program" "$@"

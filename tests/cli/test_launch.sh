@@ -65,6 +65,48 @@ expect 0 'prtemca prte_if_include eth7' with "$multi" --hostfile hosts --agent .
 grep -qE -- '--prtemca plm_ssh_agent ./reach' log || complain "no agent: $(cat log)"
 lacks 'vader|mca oob_tcp_if_include'
 expect 0 'btl self..sm' with "$single" --ranks 2 --threads 1 --dry-run train run.yaml
+
+# GPUs as the driver's tool lists them, for a program that has the module.
+printf '#!/bin/sh\necho "GPU 0: Some Card (UUID: GPU-0)"\necho "GPU 1: Some Card (UUID: GPU-1)"\n' >bin/nvidia-smi
+chmod +x bin/nvidia-smi
+touch libemoclim_cuda.so
+pretend 'mpirun (Open MPI) 4.1.4'
+cuda() { EMOCLIM_MODULE_PATH=$PWD with "$@"; }
+for device in auto cuda; do
+    expect 0 'single-node: 2 ranks .* and 2 GPUs; .* NCCL: NCCL_DEBUG=WARN NCCL_SOCKET_IFNAME==lo;' \
+        cuda "$single" --dry-run train run.yaml distributed.device=$device
+    expect 2 '4 ranks cannot share 2 GPUs' cuda "$single" --ranks 4 --dry-run train run.yaml distributed.device=$device
+    CUDA_VISIBLE_DEVICES=1 expect 0 'single-node: 1 ranks .* and 1 GPUs' cuda "$single" --dry-run train run.yaml \
+        distributed.device=$device
+    expect 0 'single-node: 1 ranks .* and 2 GPUs' cuda "$single" --dry-run train run.yaml distributed.device=$device \
+        distributed.shards=3 training.batch_size=18
+done
+expect 0 'and 0 GPUs; .* NCCL: unused' cuda "$single" --ranks 4 --dry-run train run.yaml distributed.device=cpu
+expect 0 'and 0 GPUs' with "$single" --ranks 4 --dry-run train run.yaml
+EMOCLIM_MODULE_PATH= expect 4 'has no libemoclim_cuda.so' with "$single" --dry-run train run.yaml \
+    distributed.device=cuda
+CUDA_VISIBLE_DEVICES= expect 4 'there is no GPU.*CUDA_VISIBLE_DEVICES is ""' cuda "$single" --dry-run train run.yaml \
+    distributed.device=cuda
+
+# Hosts are asked for theirs: here host b has none.
+cat >reach <<'SCRIPT'
+#!/bin/sh
+host=$1
+shift
+[ "$host" != b ] || PATH=$PATH_OF_B
+exec sh -c "$*"
+SCRIPT
+chmod +x reach
+export PATH_OF_B=$PATH
+printf 'a slots=2\nb slots=2\n' >hosts
+expect 4 'host b has no GPU, and host a has' cuda "$multi" --hostfile hosts --agent ./reach train run.yaml
+expect 0 'Open MPI' cuda "$multi" --hostfile hosts --agent ./reach --ranks 2 --interface eth7 train run.yaml
+grep -q 'NCCL: NCCL_DEBUG=WARN NCCL_SOCKET_IFNAME==eth7; passed:.* NCCL_SOCKET_IFNAME' log || complain "NCCL: $(cat log)"
+expect 0 'NCCL: unused' cuda "$multi" --hostfile hosts --agent ./reach train run.yaml distributed.device=cpu
+printf 'a slots=3\nb slots=2\n' >hosts
+expect 2 '3 ranks cannot share the 2 GPUs of host a' cuda "$multi" --hostfile hosts --agent ./reach --ranks 4 \
+    train run.yaml
+
 pretend 'HYDRA build details:'
 expect 4 'these launchers know Open MPI 4 and 5' with "$single" --dry-run train run.yaml
 
