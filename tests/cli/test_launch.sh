@@ -82,7 +82,7 @@ for device in auto cuda; do
         distributed.shards=3 training.batch_size=18
 done
 expect 0 'and 0 GPUs; .* NCCL: unused' cuda "$single" --ranks 4 --dry-run train run.yaml distributed.device=cpu
-expect 0 'and 0 GPUs' with "$single" --ranks 4 --dry-run train run.yaml
+EMOCLIM_MODULE_PATH= expect 0 'and 0 GPUs' with "$single" --ranks 4 --dry-run train run.yaml
 EMOCLIM_MODULE_PATH= expect 4 'has no libemoclim_cuda.so' with "$single" --dry-run train run.yaml \
     distributed.device=cuda
 CUDA_VISIBLE_DEVICES= expect 4 'there is no GPU.*CUDA_VISIBLE_DEVICES is ""' cuda "$single" --dry-run train run.yaml \
