@@ -181,6 +181,12 @@ static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[
     };
 }
 
+double ec__supcon_flops(const ec_supcon *loss) {
+    const float *const none[2] = {NULL, NULL};
+    const ec_supcon_problem problem = problem_of(loss, none);
+    return loss->be->supcon->flops(loss->be, &problem);
+}
+
 /* This rank's part of an array to everybody. */
 static ec_status gather(ec_supcon *loss, const void *mine, void *all, size_t bytes) {
     return loss->comm->size > 1 ? ec__comm_all_gather(loss->comm, mine, all, bytes) : EC_OK;

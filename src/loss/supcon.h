@@ -41,8 +41,11 @@ typedef struct ec_supcon ec_supcon;
 ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *config, ec_supcon **out);
 void ec__supcon_free(ec_supcon *loss); /* accepts NULL */
 
-/* Bytes of back end memory held. */
+/* Bytes of back end memory held, and of host memory that it uploads from. */
 size_t ec__supcon_bytes(const ec_supcon *loss);
+
+/* Operations of the products that a step makes on this rank. */
+double ec__supcon_flops(const ec_supcon *loss);
 
 /* A step of the loss is three calls, so that the middle one can be recorded (compute/backend.h) and the host need not wait
  * between it and the last. The next step begins after the back end has been synchronized.

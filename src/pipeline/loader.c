@@ -172,11 +172,19 @@ static void place(ec_loader *l, ec_arena *arena) {
     l->view = ec__arena_take(arena, rows, sizeof(int32_t));
 }
 
-static ec_status allocate(ec_loader *l) {
+size_t ec__loader_bytes(const ec_loader_config *config, const ec_row_source source[EC_MODALITIES]) {
+    ec_loader l = {.rows = (int32_t)(config->global_rows / config->size)};
     ec_arena plan = ec__arena_counting();
-    place(l, &plan);
-    size_t bytes = ec__arena_used(&plan);
-    l->memory = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN - 1) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
+    memcpy(l.source, source, sizeof l.source);
+    place(&l, &plan);
+    return ec__arena_used(&plan);
+}
+
+static ec_status allocate(ec_loader *l) {
+    ec_backend *be = l->config.be;
+    size_t bytes = ec__loader_bytes(&l->config, l->source);
+    if (be) EC_RETURN_IF(be->memory->alloc_host(be, bytes, &l->memory));
+    else l->memory = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN - 1) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
     if (!l->memory) return EC_ERROR(EC_ERR_MEMORY, "no memory for %d batches of %d rows (%zu bytes)", SLOTS, l->rows, bytes);
     memset(l->memory, 0, bytes); /* pages are there before the first batch */
     ec_arena arena = ec__arena_over(l->memory, bytes);
@@ -231,6 +239,7 @@ void ec__loader_close(ec_loader *l) {
     pthread_cond_destroy(&l->emptied);
     pthread_cond_destroy(&l->filled);
     pthread_mutex_destroy(&l->lock);
-    free(l->memory);
+    if (l->config.be) l->config.be->memory->free_host(l->config.be, l->memory);
+    else free(l->memory);
     free(l);
 }

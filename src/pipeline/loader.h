@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "cache/feature_cache.h"
+#include "compute/backend.h"
 #include "pipeline/sampler.h"
 
 /* Where rows come from. Its functions are called by the loader's thread. */
@@ -34,6 +35,7 @@ typedef struct ec_loader_config {
     int32_t rank, size;
     uint64_t seed;                /* of the views */
     int64_t first_step, end_step; /* steps [first_step, end_step) are loaded */
+    ec_backend *be;               /* borrowed; batches lie in its host memory, where uploads need not wait. NULL: anywhere */
 } ec_loader_config;
 
 /* One batch of this rank; valid until the next call of ec__loader_next. */
@@ -51,6 +53,9 @@ typedef struct ec_loader ec_loader;
 ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler, const ec_row_source source[EC_MODALITIES],
                           ec_loader **out);
 void ec__loader_close(ec_loader *loader); /* accepts NULL; ends the thread, whatever it is doing */
+
+/* Bytes of host memory that a loader takes. */
+size_t ec__loader_bytes(const ec_loader_config *config, const ec_row_source source[EC_MODALITIES]);
 
 /* The next batch, in the order of steps; *out is NULL after the last. Waits for it. An error of the thread comes here, in
  * place of the batch that it prevented, with the thread's record; and again at every further call. */

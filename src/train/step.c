@@ -139,16 +139,26 @@ static ec_status read_result(const ec_trainer_core *core, ec_step_result *result
     return ec__optimizer_result(core->optimizer, &result->grad_norm);
 }
 
-ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
-                         const int32_t *const label[EC_MODALITIES], ec_step_result *result) {
+ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
+                               const int32_t *const label[EC_MODALITIES]) {
     ec_backend *be = core->heads->be;
-    ec_step_result r = {.learning_rate = ec__learning_rate(&core->config.optimizer, step)};
     const ec_recording *recording;
     EC_RETURN_IF(begin_step(core, step, label));
     EC_RETURN_IF(recording_for(core, x, &recording));
-    EC_RETURN_IF(be->replay(be, recording));
+    return be->replay(be, recording);
+}
+
+ec_status ec__train_step_finish(ec_trainer_core *core, int64_t step, ec_step_result *result) {
+    ec_backend *be = core->heads->be;
+    ec_step_result r = {.learning_rate = ec__learning_rate(&core->config.optimizer, step)};
     EC_RETURN_IF(be->synchronize(be));
     EC_RETURN_IF(read_result(core, &r));
     *result = r;
     return EC_OK;
+}
+
+ec_status ec__train_step(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
+                         const int32_t *const label[EC_MODALITIES], ec_step_result *result) {
+    EC_RETURN_IF(ec__train_step_start(core, step, x, label));
+    return ec__train_step_finish(core, step, result);
 }

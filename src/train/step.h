@@ -61,6 +61,12 @@ void ec__trainer_core_free(ec_trainer_core *core);
 /* Bytes of back end memory held besides the heads' parameters. */
 size_t ec__trainer_core_bytes(const ec_trainer_core *core);
 
+/* Collective. A step in two calls: start enqueues it, finish waits for it and reads the result. x and label must stay
+ * unchanged in between. Otherwise as ec__train_step. */
+ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
+                               const int32_t *const label[EC_MODALITIES]);
+ec_status ec__train_step_finish(ec_trainer_core *core, int64_t step, ec_step_result *result);
+
 /* Collective. Step number `step` (from 0): it keys dropout, the learning rate and Adam's bias correction. x[m]:
  * (B, input_dim) features of this rank's rows in back end memory, label[m]: (B) class labels in host memory; both
  * unchanged until the call returns. Allocates nothing once it has seen the same x before. */

@@ -52,6 +52,7 @@ static ec_status open_loader(ec_run *run) {
         .seed = (uint64_t)run->config->training.seed,
         .first_step = run->first_step,
         .end_step = run->total_steps,
+        .be = run->be,
     };
     return ec__loader_open(&config, run->sampler, run->source, &run->loader);
 }

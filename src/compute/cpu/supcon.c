@@ -196,6 +196,16 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
     return EC_OK;
 }
 
+/* A pair of rows costs 2 D for its score, in each of two passes, and 2 D for each side that this rank owns. */
+static double flops(ec_backend *be, const ec_supcon_problem *p) {
+    (void)be;
+    const double own = p->rows, others = (double)(p->global_rows - p->rows), dim = p->dim;
+    const double both = 8 * dim * own * own, one = 6 * dim * own * others;
+    double sum = p->cross ? both + 2 * one : 0;
+    for (int m = 0; m < 2; m++) sum += p->intra[m] ? both / 2 + one : 0;
+    return sum;
+}
+
 enum { INSPECT_ROWS = 512 };
 
 typedef struct inspection {
@@ -232,6 +242,7 @@ static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t d
 
 const ec_supcon_ops ec__cpu_supcon_ops = {
     .scratch_bytes = scratch_bytes,
+    .flops = flops,
     .inspect = inspect,
     .prepare = prepare,
     .sums = sums,

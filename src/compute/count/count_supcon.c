@@ -1,0 +1,60 @@
+/* What the operations of the contrastive loss cost. Its quadratic part is counted where the gradient is asked for. */
+#include "compute/count/count.h"
+#include "compute/ops_supcon.h"
+
+static ec_backend *like(ec_backend *be) { return ((ec_count_backend *)(void *)be)->like; }
+
+static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
+    return like(be)->supcon->scratch_bytes(like(be), global_rows, dim, rows, classes);
+}
+
+static double flops(ec_backend *be, const ec_supcon_problem *problem) {
+    return like(be)->supcon->flops(like(be), problem);
+}
+
+static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, float most,
+                         ec_supcon_finding *finding) {
+    (void)z, (void)most, (void)finding;
+    return ec__count(be, 0, (double)rows * dim);
+}
+
+static ec_status prepare(ec_backend *be, const ec_supcon_problem *p) {
+    return ec__count(be, 0, 4.0 * (double)p->global_rows * p->dim);
+}
+
+static ec_status sums(ec_backend *be, const ec_supcon_problem *p, const ec_supcon_rows *own) {
+    (void)own;
+    return ec__count(be, 0, 2.0 * (double)p->global_rows * p->dim);
+}
+
+/* The class sums read every row of both modalities; dots and gradients, the own rows. */
+static ec_status positives(ec_backend *be, const ec_supcon_problem *p, const ec_supcon_classes *classes,
+                           const double coefficient[EC_SUPCON_DIRECTIONS], const ec_supcon_rows *own,
+                           float *const grad[2]) {
+    (void)classes, (void)coefficient, (void)own, (void)grad;
+    return ec__count(be, 0, (2.0 * (double)p->global_rows + 4.0 * p->rows) * p->dim);
+}
+
+static ec_status weights(ec_backend *be, const ec_supcon_problem *p, const ec_supcon_classes *classes,
+                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight, float *shift,
+                         double *loss) {
+    (void)classes, (void)coefficient, (void)pieces, (void)weight, (void)shift, (void)loss;
+    return ec__count(be, 0, 7.0 * EC_SUPCON_DIRECTIONS * (double)p->global_rows);
+}
+
+static ec_status gradient(ec_backend *be, const ec_supcon_problem *p, const float *weight, const float *shift,
+                          float *const grad[2]) {
+    (void)weight, (void)shift, (void)grad;
+    return ec__count(be, flops(be, p), (2.0 * (double)p->global_rows + 4.0 * p->rows) * p->dim);
+}
+
+const ec_supcon_ops ec__count_supcon_ops = {
+    .scratch_bytes = scratch_bytes,
+    .flops = flops,
+    .inspect = inspect,
+    .prepare = prepare,
+    .sums = sums,
+    .positives = positives,
+    .weights = weights,
+    .gradient = gradient,
+};
