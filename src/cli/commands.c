@@ -8,6 +8,7 @@ static const cli_command *const commands[] = {
     &cli_config,
     &cli_cache,
     &cli_checkpoint,
+    &cli_plan,
     &cli_train,
     &cli_eval,
     &cli_embed,

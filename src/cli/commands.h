@@ -24,6 +24,7 @@ extern const cli_command cli_eval_retrieval;
 extern const cli_command cli_export;
 extern const cli_command cli_import;
 extern const cli_command cli_manual;
+extern const cli_command cli_plan;
 extern const cli_command cli_train;
 extern const cli_command cli_demo;
 extern const cli_command cli_doctor;
