@@ -93,6 +93,19 @@ void test_pair_check(const char *what, const test_pair *pair, double limit) {
     free(copy);
 }
 
+void test_pair_check_each(const char *what, const test_pair *pair, double limit) {
+    float *copy = device_copy(pair);
+    for (int64_t i = 0; i < pair->count; i++) {
+        const double ref = pair->cpu[i], difference = fabs((double)copy[i] - ref);
+        if (memcmp(&copy[i], &pair->cpu[i], sizeof(float)) == 0 || difference <= limit * fabs(ref)) continue;
+        fail_msg("%s: element %lld is %.9g, not %.9g: off by %.3g of it, %.3g is allowed", what, (long long)i,
+                 (double)copy[i], ref, difference / fabs(ref), limit);
+    }
+    free(copy);
+}
+
+float *test_pair_in(const test_pair *pair, const ec_backend *be) { return be == test_cpu ? pair->cpu : pair->cuda; }
+
 void test_pair_check_bits(const char *what, const test_pair *pair) {
     float *copy = device_copy(pair);
     for (int64_t i = 0; i < pair->count; i++)

@@ -26,8 +26,16 @@ void test_pair_free(test_pair *pair);
 
 /* Fails unless every element of both is finite or equal, and |cuda - cpu| <= limit * largest |cpu|. */
 void test_pair_check(const char *what, const test_pair *pair, double limit);
+/* The same with |cuda - cpu| <= limit * |cpu| for each element. */
+void test_pair_check_each(const char *what, const test_pair *pair, double limit);
 /* Fails unless both have the same bits. */
 void test_pair_check_bits(const char *what, const test_pair *pair);
+
+/* The array in that back end's memory. */
+float *test_pair_in(const test_pair *pair, const ec_backend *be);
+
+/* for TEST_EACH(be): first the CPU, then CUDA. */
+#define TEST_EACH(be) (ec_backend *be = test_cpu; be; be = be == test_cpu ? test_cuda : NULL)
 
 /* Any memory of the device: made from host bytes, and read back. */
 void *test_cuda_upload(const void *bytes, size_t count);

@@ -107,6 +107,7 @@ static void cuda_close(ec_backend *base) {
             (void)cudaStreamDestroy(stream->queue);
         }
         if (stream->joined) (void)cudaEventDestroy(stream->joined);
+        base->memory->free(base, stream->scratch);
     }
     if (be->forked) (void)cudaEventDestroy(be->forked);
     ec__cuda_matmul_close(be);
@@ -115,12 +116,16 @@ static void cuda_close(ec_backend *base) {
 }
 
 static ec_status open_streams(ec_cuda_backend *be) {
+    const size_t ticket_bytes = EC_CUDA_TICKETS * sizeof(unsigned);
     EC_RETURN_IF(EC_CUDA(cudaEventCreateWithFlags(&be->forked, cudaEventDisableTiming)));
     for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
         ec_stream *stream = &be->stream[s];
         stream->index = s;
         EC_RETURN_IF(EC_CUDA(cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking)));
         EC_RETURN_IF(EC_CUDA(cudaEventCreateWithFlags(&stream->joined, cudaEventDisableTiming)));
+        EC_RETURN_IF(be->base.memory->alloc(&be->base, EC_CUDA_SCRATCH_BYTES + ticket_bytes, &stream->scratch));
+        stream->ticket = (unsigned *)((char *)stream->scratch + EC_CUDA_SCRATCH_BYTES);
+        EC_RETURN_IF(EC_CUDA(cudaMemsetAsync(stream->ticket, 0, ticket_bytes, stream->queue)));
     }
     return EC_OK;
 }

@@ -21,12 +21,17 @@ extern "C" {
 /* Streams of a back end: enough for the independent tasks of a step to fill a device. */
 enum { EC_CUDA_STREAMS = 8 };
 
+/* What each has for the sums of its kernels. */
+enum { EC_CUDA_SCRATCH_BYTES = 1 << 20, EC_CUDA_TICKETS = 256 };
+
 typedef struct ec_cuda_dense ec_cuda_dense; /* gemm.c: cuBLASLt and the algorithms that prepare chose */
 
 struct ec_stream {
     cudaStream_t queue;
     cudaEvent_t joined; /* marks the end of a section's work on this stream */
     int32_t index;
+    void *scratch;    /* EC_CUDA_SCRATCH_BYTES, for what blocks of one kernel tell each other */
+    unsigned *ticket; /* EC_CUDA_TICKETS zeros; a kernel that counts its blocks leaves zeros again */
 };
 
 typedef struct ec_cuda_backend {
