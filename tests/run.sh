@@ -58,9 +58,10 @@ done
 [ -z "$pattern" ] || run_ctest release -L "$pattern" "${without[@]}"
 
 if wanted sanitize; then
-    echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden and one test on ranks"
+    echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden, emulated CUDA and one test on ranks"
     if launch/build.sh asan; then
         run_ctest asan -L '^unit$|^golden$'
+        run_ctest asan -R '^cuemu\.(emulation|.*\.0)$'
         run_ctest asan -R 'dist\.test_comm\.2'
     else
         failed=$((failed + 1))
