@@ -73,7 +73,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     if (results && session.comm->rank == 0) EC_TRY(cli_print_json(json_incref(results)));
 done:
     json_decref(results);
-    cli_session_close(&session);
+    cli_session_close(&session, status);
     ec__config_free(config);
     return status;
 }

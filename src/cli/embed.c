@@ -211,7 +211,7 @@ done:
     ec__manifest_free(j.manifest);
     ec__cache_close(j.cache);
     ec__trained_release(&j.trained);
-    cli_session_close(&j.session);
+    cli_session_close(&j.session, status);
     return status;
 }
 

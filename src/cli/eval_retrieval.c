@@ -158,7 +158,7 @@ done:
     free(e.class_name);
     for (int m = 0; m < EC_MODALITIES; m++) side_release(&e.side[m]);
     ec__trained_release(&e.trained);
-    cli_session_close(&e.session);
+    cli_session_close(&e.session, status);
     return status;
 }
 

@@ -79,7 +79,7 @@ done:
     ec__weights_release(&weights);
     ec__encoder_free(encoder);
     ec__safetensors_close(file);
-    cli_session_close(&session);
+    cli_session_close(&session, status);
     return status;
 }
 

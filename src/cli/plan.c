@@ -132,7 +132,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     if (session.comm->rank == 0) EC_TRY(print_all(cli, &machine, plan, count));
 done:
     free(plan);
-    cli_session_close(&session);
+    cli_session_close(&session, status);
     ec__config_free(config);
     return status;
 }

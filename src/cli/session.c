@@ -38,7 +38,8 @@ done:
     return status;
 }
 
-void cli_session_close(cli_session *session) {
+void cli_session_close(cli_session *session, ec_status status) {
+    if (session->comm) ec__comm_fail(session->comm, status);
     if (session->be) session->be->close(session->be);
     ec__comm_close(session->comm);
     *session = (cli_session){0};

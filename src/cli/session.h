@@ -23,9 +23,10 @@ typedef struct cli_session_options {
 
 /* Collective over the processes that mpirun started; alone, MPI is not touched. Signals are caught from here on.
  * Ranks that run another program or configuration than the others are named (cli/consistency.h).
- * cli_session_close also after an error. */
+ * cli_session_close also after an error; status: that of the command. An error that this rank has alone ends all ranks
+ * (ec__comm_fail). */
 ec_status cli_session_open(const cli_session_options *options, cli_session *out);
-void cli_session_close(cli_session *session);
+void cli_session_close(cli_session *session, ec_status status);
 
 /* The options of a configuration's section distributed. */
 cli_session_options cli_session_of(const ec_config *config);

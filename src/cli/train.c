@@ -146,7 +146,7 @@ done:
     if (status == EC_OK) status = mine;
     else ec__error_adopt(&first);
     json_decref(l.last);
-    cli_session_close(&session);
+    cli_session_close(&session, status);
     ec__config_free(config);
     return status;
 }

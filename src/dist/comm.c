@@ -65,7 +65,6 @@ ec_status ec__comm_open(const char *kind, ec_comm **out) {
     else if (strcmp(kind, "mpi") == 0) EC_TRY(ec__comm_open_mpi(true, &comm));
     else if (strcmp(kind, "mpi-plain") == 0) EC_TRY(ec__comm_open_mpi(false, &comm));
     else EC_FAIL(EC_ERR_USAGE, "no communicator is called \"%s\": there are self, mpi, mpi-plain and auto", kind);
-    comm->host = comm;
     ec__error_set_rank(comm->rank);
     ec__log_set_rank(comm->rank);
     *out = comm;
@@ -78,16 +77,18 @@ void ec__comm_close(ec_comm *comm) {
 }
 
 void ec__comm_init(ec_comm *comm) {
+    comm->host = comm;
     ec__comm_set_deadline(comm, EC_COMM_DEADLINE_S, EC_COMM_PATIENCE_S);
     ec__comm_set_context(comm, -1, NULL);
 }
 
 void ec__comm_set_deadline(ec_comm *comm, double deadline_s, double patience_s) {
-    comm->deadline_s = deadline_s;
-    comm->patience_s = patience_s;
+    comm->host->deadline_s = deadline_s;
+    comm->host->patience_s = patience_s;
 }
 
 void ec__comm_set_context(ec_comm *comm, int64_t step, const char *doing) {
+    comm = comm->host;
     atomic_store_explicit(&comm->where.doing_since_ns, ec__now_ns(), memory_order_relaxed);
     atomic_store_explicit(&comm->where.step, step, memory_order_relaxed);
     atomic_store_explicit(&comm->where.doing, doing, memory_order_release);
@@ -150,6 +151,15 @@ ec_status ec__comm_nothing(ec_comm *comm) {
     return EC_OK;
 }
 
+void ec__comm_all_know(ec_comm *comm) { comm->host->known = comm->host->number; }
+
+void ec__comm_fail(ec_comm *comm, ec_status status) {
+    if (status == EC_OK || status == EC_STOPPED || comm->size == 1) return;
+    comm = comm->host;
+    if (comm->known == comm->number && comm->known > 0) return;
+    ec__comm_abort(comm, ec_status_exit_code(status), ec_error_last()->text);
+}
+
 void ec__comm_abort(ec_comm *comm, int exit_code, const char *why) { comm->ops->abort(comm, exit_code, why); }
 
 /* An error record between processes: names travel as text, because addresses of literals mean nothing elsewhere. */
@@ -202,5 +212,6 @@ ec_status ec__comm_agree(ec_comm *comm, ec_status mine) {
     if (failed == comm->size) return EC_OK;
     if (failed == comm->rank) pack_error(&wire, mine, comm->rank);
     EC_RETURN_IF(ec__comm_broadcast(comm, &wire, sizeof wire, failed));
+    ec__comm_all_know(comm);
     return unpack_error(&wire);
 }

@@ -4,15 +4,15 @@
  * behind the same table.
  *
  * Every function marked "collective" must be called by all ranks in the same order, from the rank's main thread, and
- * blocks until the result is complete on this rank. When a rank cannot go on it calls ec__comm_abort, which ends the
- * whole run; the others then fail with EC_ERR_DIST or are ended.
+ * blocks until the result is complete on this rank. A rank that cannot go on calls ec__comm_fail, which ends the whole run
+ * where the others do not know.
  *
  * Memory. Those above move host memory. One over a back end's memory is opened on top of one of them (`host`): its
  * collectives only enqueue, on the queue it was opened with, and are complete when that queue has come there. Where a
  * back end's memory is host memory the two are the same.
  *
- * Inside one node a rank that calls another collective than the others, or with another size, is noticed: every rank
- * gets EC_ERR_DIST with the names of both. The communicator can then only be closed.
+ * A rank that calls another collective than the others, or with another size, is noticed: every rank gets EC_ERR_DIST
+ * with the names of both. The communicator can then only be closed.
  *
  * Nobody waits in vain: a thread beside each rank finds out, when a collective does not end, which ranks are missing
  * (dist/watch.h). One that has died, was stopped or cut off for longer than the deadline ends the run, with exit code 5
@@ -60,6 +60,7 @@ struct ec_comm {
     _Atomic double deadline_s;    /* ec__comm_set_deadline */
     _Atomic double patience_s;
     uint64_t number; /* collectives called so far, for messages */
+    uint64_t known;  /* the collective that last ended with an error on all ranks alike; 0: none */
     ec_comm_where where;
 };
 
@@ -118,6 +119,13 @@ ec_status ec__comm_join(ec_comm *comm);
  * record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases: after
  * opening files, after building a cache. */
 ec_status ec__comm_agree(ec_comm *comm, ec_status mine);
+
+/* Not collective. What a rank does with the status that ended its part in a run, before it closes the communicator. An
+ * error that it has alone (its rows cannot be read, its disk is full) would leave the others waiting in their next
+ * collective: it ends the run on all ranks, at once, with the error's text in the log and its exit code. EC_OK, EC_STOPPED,
+ * and errors that all ranks have got from the last collective (ec__comm_agree, another one that failed everywhere) do
+ * nothing. */
+void ec__comm_fail(ec_comm *comm, ec_status status);
 
 /* Ends the run on all ranks with exit_code, after writing why to the log with this rank's number. Not collective. Does not
  * return in a multi-rank run; with one rank it only writes to the log. */

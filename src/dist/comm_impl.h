@@ -32,6 +32,9 @@ void ec__comm_init(ec_comm *comm);
 void ec__comm_enter(ec_comm *comm, ec_comm_call call);
 ec_status ec__comm_leave(ec_comm *comm, ec_status status);
 
+/* The error that this collective ends with is known to all ranks (ec__comm_fail). */
+void ec__comm_all_know(ec_comm *comm);
+
 ec_status ec__comm_open_self(ec_comm **out);
 
 /* For slots that have nothing to do. */

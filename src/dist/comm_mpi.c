@@ -16,6 +16,7 @@ typedef struct mpi_comm {
     ec_window *window; /* NULL: by messages */
     ec_watch *watch;   /* NULL with one rank */
     bool broken;       /* a collective has failed on this rank */
+    struct mpi_comm *left_before; /* see abandon */
 } mpi_comm;
 
 /* Communicators open in this process. MPI can be initialised only once in a process, whatever we are called for. */
@@ -79,6 +80,17 @@ static void mpi_abort(ec_comm *comm, int exit_code, const char *why) {
     MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
+/* What failed communicators leave behind: messages may be under way into their memory for as long as the process lasts. */
+static mpi_comm *abandoned;
+
+/* Without MPI_Finalize the launcher knows that something went wrong, and ends ranks that do not. */
+static void abandon(mpi_comm *m) {
+    ec__watch_close(m->watch);
+    m->watch = NULL;
+    m->left_before = abandoned;
+    abandoned = m;
+}
+
 static void release(mpi_comm *m) {
     ec__window_close(m->window);
     ec__plain_release(&m->plain);
@@ -89,14 +101,16 @@ static void release(mpi_comm *m) {
     free(m);
 }
 
-/* All ranks come to the end together: one that has failed alone makes the others fail instead of hang. Without the window
- * a rank that has failed cannot tell the others, and they wait for their deadline. */
+/* All ranks come to the end together: one that closes while others call something else makes these fail. */
 static void mpi_close(ec_comm *comm) {
     mpi_comm *m = self(comm);
     const bool in_step = m->window ? !ec__window_has_closed(m->window) : !m->broken;
     ec__comm_enter(comm, EC_CALL_CLOSE);
-    if (in_step) (void)BY_EITHER(comm, barrier, EC_CALL_CLOSE);
-    release(m);
+    /* By messages a rank that closes alone cannot leave in good order: the others would not let it. */
+    if (in_step && BY_EITHER(comm, barrier, EC_CALL_CLOSE) != EC_OK && !m->window)
+        mpi_abort(comm, ec_status_exit_code(EC_ERR_DIST), ec_error_last()->text);
+    if (m->broken && !m->window) abandon(m);
+    else release(m);
 }
 
 static const ec_comm_ops mpi_ops = {
@@ -157,12 +171,12 @@ ec_status ec__comm_open_mpi(bool window, ec_comm **out) {
     m = calloc(1, sizeof *m);
     if (!m) EC_FAIL(EC_ERR_MEMORY, "no memory for a communicator");
     open_count++;
-    m->world = m->node = MPI_COMM_NULL;
+    m->world = m->node = m->plain.desk = MPI_COMM_NULL;
     m->base.kind = "mpi";
     m->base.ops = &mpi_ops;
     ec__comm_init(&m->base);
     EC_TRY(find_ranks(m));
-    m->plain = (ec_plain){.comm = &m->base, .world = m->world, .piece = EC_PLAIN_PIECE};
+    EC_TRY(ec__plain_init(&m->plain, &m->base, m->world));
     if (m->base.size > 1) EC_TRY(ec__watch_open(&m->base, m->world, &m->watch));
     if (window && m->base.node_size == m->base.size && m->base.size > 1) EC_TRY(open_window(m));
     *out = &m->base;

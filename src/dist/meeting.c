@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -45,18 +44,6 @@ static void wait_for(const ec_meeting *m, ec_seat *seat) {
     atomic_fetch_sub(&seat->sleepers, 1);
 }
 
-static bool same(const ec_ticket *a, const ec_ticket *b) {
-    return a->call == b->call && a->bytes == b->bytes && a->root == b->root && a->number == b->number;
-}
-
-static void describe(const ec_ticket *t, int32_t rank, char *text, size_t size) {
-    int used = snprintf(text, size, "rank %d called %s", rank, ec__comm_call_name((ec_comm_call)t->call));
-    if (t->call == EC_CALL_BROADCAST) used += snprintf(text + used, size - (size_t)used, " from rank %d", t->root);
-    if (t->call != EC_CALL_BARRIER && t->call != EC_CALL_CLOSE)
-        used += snprintf(text + used, size - (size_t)used, " of %llu bytes", (unsigned long long)t->bytes);
-    snprintf(text + used, size - (size_t)used, " as collective number %llu", (unsigned long long)t->number);
-}
-
 ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
     const int32_t rank = m->comm->rank, size = m->comm->size;
     ec_seat *mine = &m->seat[rank];
@@ -71,11 +58,8 @@ ec_status ec__meet(ec_meeting *m, const ec_ticket *ticket) {
         wait_for(m, &m->seat[r]);
         const ec_ticket *theirs = &m->seat[r].ticket[m->now & 1];
         m->closed |= theirs->call == EC_CALL_CLOSE;
-        if (!same(ticket, theirs)) other = r;
+        if (!ec__ticket_same(ticket, theirs)) other = r;
     }
     if (other == rank) return EC_OK;
-    char a[160], b[160];
-    describe(ticket, rank, a, sizeof a);
-    describe(&m->seat[other].ticket[m->now & 1], other, b, sizeof b);
-    return EC_ERROR(EC_ERR_DIST, "%s, but %s", a, b);
+    return ec__ticket_mismatch(m->comm, ticket, &m->seat[other].ticket[m->now & 1], other);
 }

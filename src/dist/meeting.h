@@ -8,15 +8,7 @@
 
 #include <stdatomic.h>
 
-#include "dist/comm_impl.h"
-
-/* What a rank has come for. */
-typedef struct ec_ticket {
-    int32_t call; /* ec_comm_call */
-    int32_t root;
-    uint64_t number; /* of the collective, from 1 */
-    uint64_t bytes;  /* per rank */
-} ec_ticket;
+#include "dist/ticket.h"
 
 /* One rank's place in the shared memory. Tickets are kept for two meetings: a rank may come to the next one while others
  * still read the ticket of this one, but not to the one after it. */

@@ -39,13 +39,13 @@ static int astray(const char *fault, const char *kind) {
     ec__log_set_sink(print_log, NULL, EC_LOG_INFO);
     if (ec__comm_open(kind, &comm) != EC_OK) return 100;
     ec_status status = ec__comm_barrier(comm);
-    ec__comm_set_deadline(comm, 1, 3);
+    ec__comm_set_deadline(comm, 1, 2);
     ec__comm_set_context(comm, 57, "looking out of the window");
     if (strcmp(fault, "absent") == 0) {
         if (comm->rank == 2) sleep(60);
         status = ec__comm_all_gather(comm, all, all, 8);
     } else if (strcmp(fault, "late") == 0) {
-        if (comm->rank == 0) sleep(2);
+        if (comm->rank == 0) usleep(1500000);
         status = ec__comm_all_gather(comm, all, all, 8);
     } else if (strncmp(fault, "stop", 4) == 0) {
         if (comm->rank == fault[4] - '0') raise(SIGSTOP);
@@ -61,10 +61,16 @@ static int astray(const char *fault, const char *kind) {
         status = ec__comm_barrier(comm);
     } else if (strcmp(fault, "close") == 0) {
         if (comm->rank != 1) status = ec__comm_all_gather(comm, all, all, 8);
+    } else if (strcmp(fault, "alone") == 0 || strcmp(fault, "together") == 0) {
+        ec__comm_set_deadline(comm, 60, 60);
+        status = comm->rank == 2 ? EC_ERROR(EC_ERR_DATA, "row 5 of music.h5 cannot be read") : EC_OK;
+        if (strcmp(fault, "together") == 0) status = ec__comm_agree(comm, status);
+        else if (status == EC_OK) status = ec__comm_barrier(comm);
     } else {
         status = call_another(comm, fault, all);
     }
     if (status != EC_OK) fprintf(stderr, "[%d] %s\n", comm->rank, ec_error_last()->text);
+    ec__comm_fail(comm, status);
     ec__comm_close(comm);
     return ec_status_exit_code(status);
 }
@@ -87,23 +93,44 @@ static int count_processes(const char *mark) {
     return count;
 }
 
-/* Runs three ranks of a fault; returns the exit code, and what they wrote in text. Afterwards nobody is left. */
-static int run(const char *fault, const char *kind, char *text, size_t size) {
-    char command[8192], mark[64];
-    const int64_t start_ns = ec__now_ns();
-    snprintf(mark, sizeof mark, "mark-%d-%lld", (int)getpid(), (long long)start_ns);
+/* A fault on three ranks, while and after it happens. */
+typedef struct trial {
+    FILE *pipe;
+    int64_t start_ns;
+    char mark[64];
+    char text[16384]; /* what the ranks and mpirun wrote */
+} trial;
+
+static void start(trial *t, const char *fault, const char *kind) {
+    static int number;
+    char command[8192];
+    t->start_ns = ec__now_ns();
+    snprintf(t->mark, sizeof t->mark, "mark-%d-%d", (int)getpid(), number++);
     snprintf(command, sizeof command, "%s/tests/support/mpirun.sh 3 %s %s %s %s 2>&1", EMOCLIM_SOURCE_DIR, program, fault,
-             kind, mark);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t n = fread(text, 1, size - 1, pipe);
-    text[n] = '\0';
-    int status = pclose(pipe);
-    print_message("%s", text);
-    test_limit("seconds until all ranks had ended", ec__seconds_since(start_ns), 16);
-    assert_int_equal(count_processes(mark), 0);
+             kind, t->mark);
+    t->pipe = popen(command, "r");
+    assert_non_null(t->pipe);
+}
+
+/* Returns the exit code. Afterwards nobody is left. */
+static int finish(trial *t) {
+    size_t n = fread(t->text, 1, sizeof t->text - 1, t->pipe);
+    t->text[n] = '\0';
+    int status = pclose(t->pipe);
+    print_message("%s", t->text);
+    test_limit("seconds until all ranks had ended", ec__seconds_since(t->start_ns), 16);
+    assert_int_equal(count_processes(t->mark), 0);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
+}
+
+/* With shared memory, and by messages; both at once, for they mostly wait. */
+static const char *const kinds[] = {"mpi", "mpi-plain"};
+enum { KINDS = 2 };
+
+static void run_both(trial t[KINDS], const char *fault, int code) {
+    for (int k = 0; k < KINDS; k++) start(&t[k], fault, kinds[k]);
+    for (int k = 0; k < KINDS; k++) assert_int_equal(finish(&t[k]), code);
 }
 
 static void expect_text(const char *text, const char *part) {
@@ -120,71 +147,74 @@ static void expect_missing(const char *text, int r, const char *reason) {
     expect_text(text, part);
 }
 
-static const char *const kinds[] = {"mpi", "mpi-plain"};
-
 static void test_stopped_rank_is_named(void **state) {
     (void)state;
-    char text[16384];
-    for (int k = 0; k < 2; k++) {
-        char fault[] = {'s', 't', 'o', 'p', (char)(k ? '0' : '2'), 0};
-        assert_int_equal(run(fault, kinds[k], text, sizeof text), 5);
-        expect_missing(text, k ? 0 : 2, "no answer for 1.");
-        expect_text(text, "has not answered for ");
-    }
+    trial t[KINDS];
+    run_both(t, "stop0", 5);
+    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 0, "no answer for 1.");
+    run_both(t, "stop2", 5);
+    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 2, "no answer for 1.");
+    expect_text(t[0].text, "rank 0 on ");
+    expect_text(t[0].text, " waits for it in all_gather (collective 2, step 57); the run ends after 1.0 s of silence");
 }
 
 /* The launcher notices a death, too, and its exit code tells the signal; it leaves the others about a second. */
 static void test_killed_rank_is_named(void **state) {
     (void)state;
-    char text[16384];
-    for (int k = 0; k < 2; k++) {
-        char fault[] = {'k', 'i', 'l', 'l', (char)(k ? '1' : '0'), 0};
-        assert_int_equal(run(fault, kinds[k], text, sizeof text), 128 + SIGKILL);
-        expect_missing(text, k, "its process has ended)");
-    }
+    trial t[KINDS];
+    run_both(t, "kill0", 128 + SIGKILL);
+    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 0, "its process has ended)");
+    run_both(t, "kill1", 128 + SIGKILL);
+    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 1, "its process has ended)");
 }
 
 static void test_busy_rank_is_waited_for(void **state) {
     (void)state;
-    char text[16384];
-    for (int k = 0; k < 2; k++) {
-        assert_int_equal(run("late", kinds[k], text, sizeof text), 0);
-        expect_text(text, "[1] rank 1 on ");
-        expect_text(text, " (alive, looking out of the window for 1 s, step 57); it goes on up to 3 s");
+    trial t[KINDS];
+    run_both(t, "late", 0);
+    for (int k = 0; k < KINDS; k++) {
+        expect_text(t[k].text, "[1] rank 1 on ");
+        expect_text(t[k].text, " (alive, looking out of the window for 1 s, step 57); it goes on up to 2 s");
     }
-    assert_int_equal(run("absent", "mpi", text, sizeof text), 5);
-    expect_missing(text, 2, "alive, looking out of the window for 3 s, step 57)");
+    run_both(t, "absent", 5);
+    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 2, "alive, looking out of the window for 2 s, step 57)");
 }
 
 static void test_wrong_collective(void **state) {
     (void)state;
-    char text[16384];
-    for (int k = 0; k < 1; k++) {
-        assert_int_equal(run("other", kinds[k], text, sizeof text), 5);
-        expect_text(text, "rank 0 called all_gather of 8 bytes as collective number 2, but rank 1 called barrier");
-        assert_int_equal(run("size", kinds[k], text, sizeof text), 5);
-        expect_text(text, "called all_gather of 8 bytes as collective number 2, but rank 1 called all_gather of 16 bytes");
+    trial t[KINDS];
+    run_both(t, "other", 5);
+    for (int k = 0; k < KINDS; k++)
+        expect_text(t[k].text, "rank 0 called all_gather of 8 bytes as collective number 2, but rank 1 called barrier");
+    run_both(t, "size", 5);
+    for (int k = 0; k < KINDS; k++)
+        expect_text(t[k].text,
+                    "called all_gather of 8 bytes as collective number 2, but rank 1 called all_gather of 16 bytes");
+    run_both(t, "close", 5);
+    expect_text(t[0].text, "called all_gather of 8 bytes as collective number 2, but rank 1 called close");
+    expect_text(t[1].text, "rank 1 called close");
+}
+
+static void test_abort_and_exit(void **state) {
+    (void)state;
+    trial t[KINDS];
+    run_both(t, "abort", 7);
+    for (int k = 0; k < KINDS; k++) expect_text(t[k].text, "[1] the disk of this rank is on fire");
+    run_both(t, "death", 9);
+}
+
+/* An error that one rank has ends all at once, with its own exit code; one that all have ends none before its time. */
+static void test_failure_of_one(void **state) {
+    (void)state;
+    trial t[KINDS];
+    run_both(t, "alone", 3); /* the deadline is a minute */
+    for (int k = 0; k < KINDS; k++)
+        expect_text(t[k].text, "[2] row 5 of music.h5 cannot be read (ending all ranks with exit code 3)");
+    run_both(t, "together", 3);
+    for (int k = 0; k < KINDS; k++) {
+        expect_text(t[k].text, "[0] row 5 of music.h5 cannot be read\n");
+        if (strstr(t[k].text, "ending all ranks")) fail_msg("an error that all have was taken for one rank's");
     }
-}
-
-static void test_abort(void **state) {
-    (void)state;
-    char text[16384];
-    assert_int_equal(run("abort", "auto", text, sizeof text), 7);
-    expect_text(text, "[1] the disk of this rank is on fire");
-}
-
-static void test_death(void **state) {
-    (void)state;
-    char text[16384];
-    assert_int_equal(run("death", "mpi", text, sizeof text), 9);
-}
-
-static void test_early_close(void **state) {
-    (void)state;
-    char text[16384];
-    assert_int_equal(run("close", "mpi", text, sizeof text), 5);
-    expect_text(text, "called all_gather of 8 bytes as collective number 2, but rank 1 called close");
 }
 
 /* This program itself runs under mpirun; a second one must not take its environment for its own. */
@@ -231,9 +261,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killed_rank_is_named),
         cmocka_unit_test(test_busy_rank_is_waited_for),
         cmocka_unit_test(test_wrong_collective),
-        cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_death),
-        cmocka_unit_test(test_early_close),
+        cmocka_unit_test(test_abort_and_exit),
+        cmocka_unit_test(test_failure_of_one),
     };
     if (argc == 4) return astray(argv[1], argv[2]);
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
