@@ -17,21 +17,25 @@ if(TARGET emoclim_program)
                        COMMAND emoclim_program completion zsh > ${printed}/_emoclim
                        DEPENDS emoclim_program COMMENT "Printing the manual page" VERBATIM)
     add_custom_target(emoclim_printed ALL DEPENDS ${printed}/emoclim.1)
-    install(FILES ${printed}/emoclim.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
+    if(NOT EMOCLIM_DEBIAN)
+      install(FILES ${printed}/emoclim.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
+    endif()
     install(FILES ${printed}/emoclim DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
             COMPONENT program)
     install(FILES ${printed}/_emoclim DESTINATION ${EMOCLIM_ZSH_FOLDER} COMPONENT program)
   endif()
 
   # Launchers, batch files and configurations stand beside each other as in the repository.
-  install(PROGRAMS launch/single-node.sh launch/multi-node.sh launch/ranks.sh launch/quickstart.sh
-          DESTINATION ${here}/launch COMPONENT program)
-  install(FILES launch/openmpi.sh DESTINATION ${here}/launch COMPONENT program)
+  install(DIRECTORY launch DESTINATION ${here} USE_SOURCE_PERMISSIONS COMPONENT program
+          PATTERN build.sh EXCLUDE PATTERN setup.sh EXCLUDE) # these are for the repository
   install(PROGRAMS data/real_demo.sh DESTINATION ${here}/data COMPONENT program)
   install(FILES data/real_emoji.txt data/real_tracks.csv DESTINATION ${here}/data COMPONENT program)
   install(DIRECTORY cluster configs DESTINATION ${here} COMPONENT program
           FILES_MATCHING PATTERN "*.sbatch" PATTERN "*.sh" PATTERN "*.yaml")
-  install(FILES README.md LICENSE CONTRIBUTING.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+  install(FILES README.md CONTRIBUTING.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+  if(NOT EMOCLIM_DEBIAN)
+    install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+  endif()
   install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program PATTERN examples EXCLUDE)
 endif()
 
