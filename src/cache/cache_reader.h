@@ -7,6 +7,8 @@
 
 #include "cache/feature_cache.h"
 
+typedef enum ec_block_state { EC_BLOCK_UNKNOWN, EC_BLOCK_GOOD, EC_BLOCK_CORRUPT } ec_block_state;
+
 struct ec_cache {
     ec_cache_info info; /* points into the arrays below */
     char *path, *created_by, *modality, *encoder, *encoder_sha256, *preprocessing, *manifest_sha256;
@@ -15,7 +17,8 @@ struct ec_cache {
     uint64_t *checksum;
 
     bool unchecked;
-    atomic_uchar *verified; /* (blocks) 1 once the block was found good */
+    bool skip_corrupt;
+    atomic_uchar *verified; /* (blocks) ec_block_state */
     int block_shift;        /* block of a row: row >> block_shift */
     int64_t item_bytes;
     void *map;

@@ -12,6 +12,7 @@
 
 #include "cache/cache_reader.h"
 #include "cache/half.h"
+#include "core/log.h"
 
 ec_status ec__cache_open(const char *path, const ec_cache_options *options, ec_cache **out) {
     ec_status status = EC_OK;
@@ -20,6 +21,7 @@ ec_status ec__cache_open(const char *path, const ec_cache_options *options, ec_c
     ec_cache *cache = calloc(1, sizeof *cache);
     if (!cache) EC_FAIL(EC_ERR_MEMORY, "no memory for a cache handle");
     cache->unchecked = options && options->unchecked;
+    cache->skip_corrupt = options && options->skip_corrupt;
     EC_TRY(ec__cache_read_index(path, cache, &offset));
     int64_t page = sysconf(_SC_PAGESIZE), ahead = offset % page;
     cache->map_bytes = (size_t)(ahead + cache->info.rows * cache->info.row_bytes);
@@ -68,15 +70,31 @@ static ec_status check_block(ec_cache *cache, int64_t block) {
                         (unsigned long long)x->checksum[block]);
     /* The sums of another program's file may be right and its features none. */
     EC_RETURN_IF(ec__cache_check_finite(cache, first, end));
-    atomic_store_explicit(&cache->verified[block], 1, memory_order_relaxed);
+    atomic_store_explicit(&cache->verified[block], EC_BLOCK_GOOD, memory_order_relaxed);
     return EC_OK;
+}
+
+static inline bool known_good(const ec_cache *cache, int64_t block) {
+    return cache->unchecked || atomic_load_explicit(&cache->verified[block], memory_order_relaxed) == EC_BLOCK_GOOD;
+}
+
+/* Is the block good? One that is not is told once, by whichever thread was first. */
+static bool good_block(ec_cache *cache, int64_t block) {
+    if (known_good(cache, block)) return true;
+    if (atomic_load_explicit(&cache->verified[block], memory_order_relaxed) == EC_BLOCK_CORRUPT) return false;
+    if (check_block(cache, block) == EC_OK) return true;
+    if (atomic_exchange(&cache->verified[block], EC_BLOCK_CORRUPT) != EC_BLOCK_CORRUPT)
+        EC_WARN("%s; its rows are left out", ec_error_last()->text);
+    ec_error_clear();
+    return false;
 }
 
 static inline ec_status touch(ec_cache *cache, int64_t row) {
     int64_t block = row >> cache->block_shift;
-    if (cache->unchecked || atomic_load_explicit(&cache->verified[block], memory_order_relaxed)) return EC_OK;
-    return check_block(cache, block);
+    return known_good(cache, block) ? EC_OK : check_block(cache, block);
 }
+
+bool ec__cache_good(ec_cache *cache, int64_t row) { return good_block(cache, row >> cache->block_shift); }
 
 ec_status ec__cache_raw(ec_cache *cache, int64_t row, int32_t view, const void **out) {
     const ec_cache_info *x = &cache->info;
@@ -149,7 +167,8 @@ ec_status ec__cache_load(ec_cache *cache, const ec_progress *progress) {
             madvise((char *)cache->map + asked, left < AHEAD ? left : AHEAD, MADV_WILLNEED);
             asked += AHEAD;
         }
-        EC_RETURN_IF(check_block(cache, block));
+        if (!cache->skip_corrupt) EC_RETURN_IF(check_block(cache, block));
+        else good_block(cache, block);
         ec__progress(progress, "blocks", block + 1, x->blocks);
     }
     return EC_OK;
@@ -162,7 +181,7 @@ void ec__cache_will_need(const ec_cache *cache, const int64_t *row, int32_t coun
         if (row[k] < 0 || row[k] >= x->rows) continue;
         int64_t first = row[k], rows = 1, block = row[k] >> cache->block_shift;
         /* The first touch of a block reads all of it. */
-        if (!cache->unchecked && !atomic_load_explicit(&cache->verified[block], memory_order_relaxed)) {
+        if (!known_good(cache, block)) {
             first = block * x->block_rows;
             rows = x->rows - first < x->block_rows ? x->rows - first : x->block_rows;
         }

@@ -15,7 +15,8 @@
 typedef struct ec_cache ec_cache;
 
 typedef struct ec_cache_options {
-    bool unchecked; /* leave out the checksums of the features */
+    bool unchecked;    /* leave out the checksums of the features */
+    bool skip_corrupt; /* ec__cache_load passes over a corrupt block, with a warning; see ec__cache_good */
 } ec_cache_options;
 
 /* Opens and validates everything besides the features: version, types, shapes that agree, label range, class names,
@@ -39,10 +40,16 @@ ec_status ec__cache_row(ec_cache *cache, int64_t row, int32_t view, float *out);
 /* *out: the item as it is stored, width numbers of the cache's dtype, aligned to its size; valid until close. */
 ec_status ec__cache_raw(ec_cache *cache, int64_t row, int32_t view, const void **out);
 
+/* Can the row be read? Checks its block when that is first touched. A corrupt one is named in a warning, once, with its
+ * rows. The answer is a function of the file's bytes, so all ranks that read one file get the same. Any number of
+ * threads at once. */
+bool ec__cache_good(ec_cache *cache, int64_t row);
+
 /* Whether the whole file may be kept in memory: half of what is available to this process at most. */
 bool ec__cache_fits_memory(const ec_cache *cache);
 
-/* Reads the whole file in order and checks every block. progress may be NULL. */
+/* Reads the whole file in order and checks every block. progress may be NULL. EC_ERR_DATA names the first that is
+ * corrupt, unless the cache was opened to skip those. */
 ec_status ec__cache_load(ec_cache *cache, const ec_progress *progress);
 
 /* Asks the system to read these rows soon; returns at once. */

@@ -27,6 +27,7 @@ typedef struct ec_text_list {
 
 /* Names of choices carry EC_CONFIG_: the floors above have kinds of their own. */
 typedef enum ec_config_dtype { EC_CONFIG_FLOAT16, EC_CONFIG_FLOAT32 } ec_config_dtype;
+typedef enum ec_config_corrupt { EC_CONFIG_CORRUPT_STOP, EC_CONFIG_CORRUPT_SKIP } ec_config_corrupt;
 typedef enum ec_config_crop {
     EC_CONFIG_CROP_FIRST,
     EC_CONFIG_CROP_CENTER,
@@ -71,6 +72,7 @@ typedef struct ec_config_dataset {
     bool ignore_other_labels;              /* leave out a sample of a class that is not listed, instead of stopping */
     ec_config_dtype cache_dtype;           /* of the features in a cache that is built */
     bool skip_broken;                      /* leave out a file that cannot be decoded, instead of stopping */
+    ec_config_corrupt on_corrupt;          /* what a corrupt block of a cache does to training */
 } ec_config_dataset;
 
 typedef struct ec_config_image_augment {

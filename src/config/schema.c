@@ -44,6 +44,9 @@ const ec__key ec__schema[] = {
     BOOL(dataset.skip_broken, "true", DYNAMICS,
          "leave out files that cannot be decoded (each is named in the log and listed in the cache) instead of "
          "stopping"),
+    CHOICE(dataset.on_corrupt, "stop", NAMES("stop", "skip"), FREE,
+           "what training does about a block of a cache that does not have its checksum; `skip`: other rows of the same "
+           "class take the place of its rows, the same ones on any number of ranks; with training.indices always `stop`"),
 
     INT(image_augment.views, "1", 1, 64, DYNAMICS, "stored views of a picture, all alike as its encoder is not trained here; training draws one of them"),
 

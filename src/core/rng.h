@@ -20,6 +20,7 @@ typedef enum ec_rng_purpose {
     EC_RNG_CROP = 8,
     EC_RNG_DEMO = 9,
     EC_RNG_SPLIT = 10,
+    EC_RNG_REPLACE = 11,      /* a row in place of a corrupt one: step, index = (modality << 40) + position */
     EC_RNG_TEST = 100,
 } ec_rng_purpose;
 

@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "core/clock.h"
 #include "core/rng.h"
+#include "pipeline/replace.h"
 
 /* SLOTS: the batch in use and two ahead. AHEAD: how many steps before it is read a batch is announced; enough for a disk
  * to answer. RING: batches whose rows are drawn and not yet given back. */
@@ -47,6 +48,8 @@ static ec_status cache_read(void *arg, const int64_t *row, const int32_t *view, 
     return ec__cache_rows(arg, row, view, count, out);
 }
 
+static bool cache_good(void *arg, int64_t row) { return ec__cache_good(arg, row); }
+
 static void cache_will_need(void *arg, const int64_t *row, int32_t count) { ec__cache_will_need(arg, row, count); }
 
 ec_status ec__row_source_cache(ec_cache *cache, ec_row_source *out) {
@@ -63,6 +66,8 @@ ec_status ec__row_source_cache(ec_cache *cache, ec_row_source *out) {
                            .will_need = ec__cache_fits_memory(cache) ? NULL : cache_will_need};
     return EC_OK;
 }
+
+void ec__row_source_skip_corrupt(ec_row_source *source) { source->good = cache_good; }
 
 void ec__row_source_announce(ec_row_source *source) { source->will_need = cache_will_need; }
 
@@ -89,6 +94,22 @@ static void draw_views(const ec_loader *l, ec_modality m, int64_t step) {
     }
 }
 
+/* Replaces the rows of this rank's positions that cannot be read. */
+static ec_status replace_bad(ec_loader *l, ec_modality m, int64_t step) {
+    ec_status status = EC_OK;
+    const ec_row_source *from = &l->source[m];
+    int64_t *row = l->row[step % RING][m], count;
+    const int64_t *candidate = ec__sampler_candidates(l->sampler, m, &count);
+    for (int32_t b = 0; candidate && b < l->rows; b++) {
+        if (from->good(from->arg, row[b])) continue;
+        uint64_t position = (uint64_t)l->config.rank * (uint64_t)l->rows + (uint64_t)b;
+        ec_rng rng = ec__rng_at(l->config.seed, EC_RNG_REPLACE, (uint32_t)step, (uint64_t)m << 40 | position);
+        EC_TRY(ec__replacement(from, candidate, count, &rng, row[b], &row[b]));
+    }
+done:
+    return status;
+}
+
 static ec_status fill(ec_loader *l, int64_t step, slot *s) {
     ec_status status = EC_OK;
     EC_TRY(draw_ahead(l, step));
@@ -96,6 +117,7 @@ static ec_status fill(ec_loader *l, int64_t step, slot *s) {
     for (int m = 0; m < EC_MODALITIES; m++) {
         const ec_row_source *from = &l->source[m];
         const int64_t *row = l->row[step % RING][m];
+        if (from->good) EC_TRY(replace_bad(l, (ec_modality)m, step));
         if (from->views > 1) draw_views(l, (ec_modality)m, step);
         EC_TRY(from->read(from->arg, row, from->views > 1 ? l->view : NULL, l->rows, s->x[m]));
         for (int32_t b = 0; b < l->rows; b++) s->label[m][b] = from->label[row[b]];

@@ -5,6 +5,7 @@
 #ifndef EC_PIPELINE_LOADER_H
 #define EC_PIPELINE_LOADER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cache/feature_cache.h"
@@ -19,6 +20,9 @@ typedef struct ec_row_source {
     const int32_t *label; /* class of every row, borrowed */
     /* out (count, D): item view[k] of row[k]. */
     ec_status (*read)(void *arg, const int64_t *row, const int32_t *view, int32_t count, float *out);
+    /* Can the row be read? Where not, another row of its class, or if there is none any other that may be drawn, takes its
+     * place: a function of seed, step, position and which rows are good. NULL: a row that cannot be read is an error. */
+    bool (*good)(void *arg, int64_t row);
     /* Rows that will be read soon; returns at once. NULL: nothing is to be gained. */
     void (*will_need)(void *arg, const int64_t *row, int32_t count);
 } ec_row_source;
@@ -27,13 +31,16 @@ typedef struct ec_row_source {
  * where the cache does not fit into memory. */
 ec_status ec__row_source_cache(ec_cache *cache, ec_row_source *out);
 
+/* Makes such a source replace the rows of corrupt blocks (ec__cache_good). */
+void ec__row_source_skip_corrupt(ec_row_source *source);
+
 /* Makes such a source announce its rows in any case: for a file that would fit but is not in memory yet. */
 void ec__row_source_announce(ec_row_source *source);
 
 typedef struct ec_loader_config {
     int64_t global_rows;          /* G, a multiple of size */
     int32_t rank, size;
-    uint64_t seed;                /* of the views */
+    uint64_t seed;                /* of the views, and of rows in place of others */
     int64_t first_step, end_step; /* steps [first_step, end_step) are loaded */
     ec_backend *be;               /* borrowed; batches lie in its host memory, where uploads need not wait. NULL: anywhere */
 } ec_loader_config;

@@ -151,6 +151,11 @@ ec_status ec__sampler_rows(ec_sampler *s, ec_modality m, int64_t step, int64_t f
     return EC_OK;
 }
 
+const int64_t *ec__sampler_candidates(const ec_sampler *s, ec_modality m, int64_t *count) {
+    *count = s->pool[m].count;
+    return s->pool[m].candidate;
+}
+
 int64_t ec__sampler_steps_per_epoch(const ec_sampler *s) {
     if (s->indices) return ec__indices_steps(s->indices);
     int64_t rows = s->pool[EC_IMAGE].count, music = s->pool[EC_MUSIC].count;

@@ -47,6 +47,9 @@ void ec__sampler_free(ec_sampler *sampler); /* accepts NULL */
 ec_status ec__sampler_rows(ec_sampler *sampler, ec_modality modality, int64_t step, int64_t first, int32_t count,
                            int64_t *row);
 
+/* The rows that may be drawn, count of them, borrowed; NULL where an indices file names them. */
+const int64_t *ec__sampler_candidates(const ec_sampler *sampler, ec_modality modality, int64_t *count);
+
 /* shuffled: steps of one pass over the images. class_balanced: steps in which as many rows are drawn as the smaller
  * modality has, at least 1. indices: steps of the file. */
 int64_t ec__sampler_steps_per_epoch(const ec_sampler *sampler);

@@ -2,15 +2,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/share.h"
 #include "train/run.h"
 
 static const char *const names[EC_MODALITIES] = {[EC_IMAGE] = "images", [EC_MUSIC] = "music"};
+
+/* Rows that an indices file names have no others to take their place. */
+static bool skips(const ec_run *run) {
+    return run->config->dataset.on_corrupt == EC_CONFIG_CORRUPT_SKIP && !run->config->training.indices;
+}
 
 static ec_status open_cache(ec_run *run, ec_modality modality) {
     const ec_config_dataset *dataset = &run->config->dataset;
     const char *path = modality == EC_IMAGE ? dataset->image_cache : dataset->audio_cache;
     const char *wanted = modality == EC_IMAGE ? "image" : "music";
-    if (ec__cache_open(path, NULL, &run->cache[modality]) != EC_OK) {
+    const ec_cache_options options = {.skip_corrupt = skips(run)};
+    if (ec__cache_open(path, &options, &run->cache[modality]) != EC_OK) {
         ec_status code = ec_error_last()->code;
         ec__error_prefix("the cache of %s (\"emoclim cache build\" makes it): ", names[modality]);
         return code;
@@ -19,7 +26,9 @@ static ec_status open_cache(ec_run *run, ec_modality modality) {
     if (strcmp(info->identity.modality, wanted) != 0)
         return EC_ERROR(EC_ERR_DATA, "%s holds features of modality %s; %s was expected (dataset.%s_cache)", path,
                         info->identity.modality, wanted, modality == EC_IMAGE ? "image" : "audio");
-    return ec__row_source_cache(run->cache[modality], &run->source[modality]);
+    EC_RETURN_IF(ec__row_source_cache(run->cache[modality], &run->source[modality]));
+    if (skips(run)) ec__row_source_skip_corrupt(&run->source[modality]);
+    return EC_OK;
 }
 
 ec_status ec__split_rows_list(const ec_run *run, ec_split split, ec_split_rows *out) {
@@ -100,6 +109,33 @@ ec_status ec__run_open_data(ec_run *run) {
     for (int m = 0; m < EC_MODALITIES; m++)
         if (ec__cache_fits_memory(run->cache[m])) EC_RETURN_IF(ec__cache_load(run->cache[m], NULL));
     return open_sampler(run);
+}
+
+/* Keeps the rows of one modality that can be read, in their order. good: scratch (count). Collective. */
+static ec_status keep_good(ec_run *run, ec_modality m, uint8_t *good) {
+    int64_t *row = run->valid.row[m], count = run->valid.count[m], kept = 0;
+    const ec_share share = ec__share_of(run->comm->rank, run->comm->size, count);
+    for (int64_t i = share.first; i < share.last; i++) good[i] = ec__cache_good(run->cache[m], row[i]);
+    EC_RETURN_IF(ec__share_rows(run->comm->host, good, count, 1));
+    for (int64_t i = 0; i < count; i++)
+        if (good[i]) row[kept++] = row[i];
+    run->valid.count[m] = kept;
+    return EC_OK;
+}
+
+ec_status ec__run_drop_corrupt(ec_run *run) {
+    ec_status status = EC_OK;
+    uint8_t *good[EC_MODALITIES] = {0};
+    if (!skips(run) || run->config->training.validate_every == 0) return EC_OK;
+    for (int m = 0; m < EC_MODALITIES; m++) {
+        good[m] = malloc((size_t)run->valid.count[m] + 1);
+        if (!good[m] && status == EC_OK) status = EC_ERROR(EC_ERR_MEMORY, "no memory to check the rows for validation");
+    }
+    EC_TRY(ec__comm_agree(run->comm, status));
+    for (int m = 0; m < EC_MODALITIES; m++) EC_TRY(keep_good(run, (ec_modality)m, good[m]));
+done:
+    for (int m = 0; m < EC_MODALITIES; m++) free(good[m]);
+    return status;
 }
 
 void ec__run_close_data(ec_run *run) {

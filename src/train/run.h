@@ -44,6 +44,10 @@ typedef struct ec_run {
 ec_status ec__run_open_data(ec_run *run);
 void ec__run_close_data(ec_run *run);
 
+/* Collective. Where corrupt blocks are skipped, leaves their rows out of run->valid, the same ones on all ranks: each
+ * looks at a share of the rows. Training replaces such rows when it comes to them. */
+ec_status ec__run_drop_corrupt(ec_run *run);
+
 /* Rows of one split of both caches. ec__split_rows_release accepts zeros. */
 ec_status ec__split_rows_list(const ec_run *run, ec_split split, ec_split_rows *out);
 void ec__split_rows_release(ec_split_rows *rows);

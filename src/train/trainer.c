@@ -34,10 +34,13 @@ static ec_status plan_length(ec_run *run) {
     return EC_OK;
 }
 
-static ec_status open_run(ec_run *run) {
+static ec_status open_data(ec_run *run) {
     EC_RETURN_IF(ec__config_check_ranks(run->config, run->comm->size));
     EC_RETURN_IF(ec__run_open_data(run));
-    EC_RETURN_IF(plan_length(run));
+    return plan_length(run);
+}
+
+static ec_status open_model(ec_run *run) {
     EC_RETURN_IF(ec__run_open_model(run));
     EC_RETURN_IF(open_buffers(run));
     EC_RETURN_IF(ec__snapshots_open(run, &run->snapshots));
@@ -199,7 +202,9 @@ ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, 
     ec_run run = {.config = config, .be = be, .comm = comm, .best = NAN};
     const char *from = NULL;
     ec__comm_set_context(comm, -1, "opening caches and model");
-    EC_TRY(ec__comm_agree(comm, open_run(&run)));
+    EC_TRY(ec__comm_agree(comm, open_data(&run)));
+    EC_TRY(ec__run_drop_corrupt(&run));
+    EC_TRY(ec__comm_agree(comm, open_model(&run)));
     ec__comm_set_context(comm, -1, "preparing the first step");
     EC_TRY(ec__snapshots_resume(run.snapshots, &run, options->resume, &from));
     tell_start(&run, observer, from);

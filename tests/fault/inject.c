@@ -13,6 +13,7 @@
  *     FAULT_DO=ENOSPC      (or EDQUOT EIO EROFS EACCES) the call fails with that error and does nothing
  *     FAULT_FOR=M          calls from the N-th on that fail or are short (default 1; 0: all)
  *     FAULT_LOG=FILE       gets a line "rank number kind path" for every counted call, and "struck" when it strikes
+ *     FAULT_MEMINFO=FILE   is read in place of /proc/meminfo: a machine with another amount of memory
  *     FAULT_PIDS=FOLDER    gets a file for every rank, named by its number, holding its process id
  *
  * Streams of such files are made unbuffered, so that a call of fwrite is a write. Only functions that are defined here
@@ -177,7 +178,8 @@ int open(const char *path, int flags, ...) {
 FILE *fopen(const char *path, const char *mode) {
     bool writes = mode[0] != 'r' || strchr(mode, '+');
     if (writes && judge("open", path) == FAIL) return NULL;
-    FILE *stream = REAL(fopen)(path, mode);
+    const char *memory = strcmp(path, "/proc/meminfo") == 0 ? getenv("FAULT_MEMINFO") : NULL;
+    FILE *stream = REAL(fopen)(memory ? memory : path, mode);
     if (stream && writes && fault.counts && is_under(path)) setvbuf(stream, NULL, _IONBF, 0);
     return stream;
 }

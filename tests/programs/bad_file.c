@@ -3,6 +3,7 @@
  *   bad_file nan CACHE                       one feature becomes NaN, and all checksums are right
  *   bad_file delete FILE DATASET             removes a data set
  *   bad_file replace FILE DATASET TYPE DIM...  puts another one in its place, of zeros, or without storage where it is large
+ *   bad_file add FILE DATASET TYPE DIM...      adds one
  *   bad_file text FILE ATTRIBUTE TEXT        gives an attribute of the file another text
  *
  * TYPE: f16 f32 f64 i32 u8. FILE is changed in place. Exit status 1 where that does not work. */
@@ -91,13 +92,13 @@ static bool bytes_below(int rank, const hsize_t *dim, double limit) {
     return bytes < limit;
 }
 
-static void replace(const char *path, const char *name, const char *type, int rank, char **dims) {
+static void replace(const char *path, const char *name, bool delete, const char *type, int rank, char **dims) {
     enum { MOST = 8 };
     hsize_t dim[MOST];
     check(rank <= MOST ? 0 : -1, "the number of dimensions");
     for (int i = 0; i < rank; i++) dim[i] = strtoull(dims[i], NULL, 10);
     hid_t file = open_file(path);
-    check(H5Ldelete(file, name, H5P_DEFAULT), name);
+    if (delete) check(H5Ldelete(file, name, H5P_DEFAULT), name);
     if (type) {
         hid_t space = rank ? H5Screate_simple(rank, dim, NULL) : H5Screate(H5S_SCALAR);
         hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
@@ -116,8 +117,9 @@ int main(int argc, char **argv) {
     const char *what = argc > 2 ? argv[1] : "";
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     if (strcmp(what, "nan") == 0) put_nan(argv[2]);
-    else if (strcmp(what, "delete") == 0 && argc == 4) replace(argv[2], argv[3], NULL, 0, NULL);
-    else if (strcmp(what, "replace") == 0 && argc > 4) replace(argv[2], argv[3], argv[4], argc - 5, argv + 5);
+    else if (strcmp(what, "delete") == 0 && argc == 4) replace(argv[2], argv[3], true, NULL, 0, NULL);
+    else if (strcmp(what, "replace") == 0 && argc > 4) replace(argv[2], argv[3], true, argv[4], argc - 5, argv + 5);
+    else if (strcmp(what, "add") == 0 && argc > 4) replace(argv[2], argv[3], false, argv[4], argc - 5, argv + 5);
     else if (strcmp(what, "text") == 0 && argc == 5) set_text(argv[2], argv[3], argv[4]);
     else check(-1, "the command line");
     return 0;

@@ -157,6 +157,71 @@ static void test_error_arrives(void **state) {
     ec__sampler_free(sampler);
 }
 
+/* Of images: the rows of class 3, and every fifth row; of music: all but row 2. Classes are row mod 4. */
+static bool memory_good(void *arg, int64_t row) {
+    return arg == &memory[EC_IMAGE] ? label[row] != 3 && row % 5 != 0 : row == 2;
+}
+
+/* Rows that cannot be read: others of their class take their place where there are any, others at all where not, and the
+ * same ones on any number of ranks; positions of good rows keep them. */
+static void test_replaced_rows(void **state) {
+    (void)state;
+    enum { STEPS = 30 };
+    static int64_t taken[EC_MODALITIES][STEPS][G]; /* on one rank */
+    int64_t row[G];
+    make_sources(1);
+    for (int m = 0; m < EC_MODALITIES; m++) source[m].good = memory_good;
+    ec_sampler *reference = make_sampler();
+    int seen[IMAGES] = {0}, replaced = 0;
+    for (int32_t size = 1; size <= G; size *= 4)
+        for (int32_t rank = 0; rank < size; rank++) {
+            ec_sampler *sampler = make_sampler();
+            ec_loader *loader = open_loader(sampler, rank, size, 0, STEPS);
+            const int32_t rows = G / size;
+            for (int64_t i = 0; i < STEPS * EC_MODALITIES; i++) {
+                ec_modality m = (ec_modality)(i % EC_MODALITIES);
+                const int64_t step = i / EC_MODALITIES;
+                static const ec_batch *batch;
+                if (m == 0) CHECK_OK(ec__loader_next(loader, &batch));
+                CHECK_OK(ec__sampler_rows(reference, m, step, rank * rows, rows, row));
+                for (int32_t b = 0; b < rows; b++) {
+                    const int64_t now = batch->row[m][b];
+                    int64_t *first = &taken[m][step][rank * rows + b];
+                    check_element(batch, m, b, now);
+                    if (size == 1) *first = now;
+                    assert_int_equal(now, *first);
+                    assert_true(memory_good(&memory[m], now));
+                    if (memory_good(&memory[m], row[b])) assert_int_equal(now, row[b]);
+                    else if (m == EC_IMAGE && label[row[b]] != 3) assert_int_equal(label[now], label[row[b]]);
+                    if (m == EC_IMAGE && now != row[b]) seen[now]++, replaced++;
+                }
+            }
+            ec__loader_close(loader);
+            ec__sampler_free(sampler);
+        }
+    /* Spread over the good rows: 54 of them, some 40 % of 1,440 positions replaced. */
+    assert_true(replaced > 400);
+    for (int i = 0; i < IMAGES; i++) assert_true(seen[i] < 60);
+    ec__sampler_free(reference);
+}
+
+static bool none_good(void *arg, int64_t row) {
+    (void)arg, (void)row;
+    return false;
+}
+
+static void test_nothing_left(void **state) {
+    (void)state;
+    make_sources(1);
+    source[EC_MUSIC].good = none_good;
+    ec_sampler *sampler = make_sampler();
+    ec_loader *loader = open_loader(sampler, 0, 1, 0, 2);
+    const ec_batch *batch = NULL;
+    CHECK_ERROR(ec__loader_next(loader, &batch), EC_ERR_DATA, "every one of the 40 rows that may be drawn is in a corrupt block");
+    ec__loader_close(loader);
+    ec__sampler_free(sampler);
+}
+
 /* A file of indices that ends: the steps that it has come first, though rows are drawn ahead. */
 static void test_steps_run_out(void **state) {
     (void)state;
@@ -290,7 +355,8 @@ int main(void) {
         cmocka_unit_test(test_union_over_ranks),      cmocka_unit_test(test_resume),
         cmocka_unit_test(test_error_arrives),         cmocka_unit_test(test_steps_run_out),
         cmocka_unit_test(test_closing_at_any_moment), cmocka_unit_test(test_waiting_is_counted),
-        cmocka_unit_test(test_from_a_cache),
+        cmocka_unit_test(test_from_a_cache),          cmocka_unit_test(test_replaced_rows),
+        cmocka_unit_test(test_nothing_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
