@@ -28,6 +28,7 @@ typedef struct ec_text_list {
 /* Names of choices carry EC_CONFIG_: the floors above have kinds of their own. */
 typedef enum ec_config_dtype { EC_CONFIG_FLOAT16, EC_CONFIG_FLOAT32 } ec_config_dtype;
 typedef enum ec_config_corrupt { EC_CONFIG_CORRUPT_STOP, EC_CONFIG_CORRUPT_SKIP } ec_config_corrupt;
+typedef enum ec_config_on_error { EC_CONFIG_ERROR_STOP, EC_CONFIG_ERROR_CONTINUE } ec_config_on_error;
 typedef enum ec_config_crop {
     EC_CONFIG_CROP_FIRST,
     EC_CONFIG_CROP_CENTER,
@@ -161,6 +162,7 @@ typedef struct ec_config_checkpoint {
     int64_t every_epochs; /* 0: not by epochs; one is always written at the end */
     int64_t keep_last;    /* >= 1 */
     int64_t keep_every;   /* steps; the first checkpoint of each so many stays; 0: none does */
+    ec_config_on_error on_error; /* what a checkpoint that cannot be written does to the run */
     bool best;            /* keep the best one besides */
     ec_config_metric best_metric;
 } ec_config_checkpoint;

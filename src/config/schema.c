@@ -152,6 +152,9 @@ const ec__key ec__schema[] = {
     INT(checkpoint.keep_last, "3", 1, 1000000, FREE, "checkpoints kept, the youngest"),
     INT(checkpoint.keep_every, "0", 0, MOST_STEPS, FREE,
         "the first checkpoint of every so many steps is kept besides, for good; 0: none"),
+    CHOICE(checkpoint.on_error, "stop", NAMES("stop", "continue"), FREE,
+           "what the run does when a checkpoint cannot be written (full disk, quota): stops within a step, or goes on with "
+           "an error in the log and tries again at the next one; the last one of a run must be written in any case"),
     BOOL(checkpoint.best, "true", FREE,
          "keep the best checkpoint besides (needs validation; without it, off unless given)"),
     CHOICE(checkpoint.best_metric, "loss", NAMES("loss", "precision_at_1", "precision_at_5", "precision_at_10", "mrr",

@@ -14,6 +14,7 @@
 struct ec_checkpoint_writer {
     char *folder;
     ec_checkpoint_keep keep;
+    bool go_on; /* after a failed save */
 
     /* The snapshot: the caller's while no save is pending, else the thread's. */
     ec_checkpoint_array *array;
@@ -34,7 +35,11 @@ struct ec_checkpoint_writer {
 
 static ec_status save(const ec_checkpoint_writer *writer) {
     ec_status status = EC_OK;
-    EC_TRY(ec__checkpoint_save_step(writer->folder, &writer->meta, writer->array, writer->count, writer->best));
+    long long step = (long long)writer->meta.step;
+    if (ec__checkpoint_save_step(writer->folder, &writer->meta, writer->array, writer->count, writer->best) != EC_OK) {
+        ec__error_prefix("the checkpoint after step %lld was not saved, those before it are as they were: ", step);
+        EC_TRY(ec_error_last()->code);
+    }
     EC_TRY(ec__checkpoint_prune(writer->folder, &writer->keep, writer->meta.step));
 done:
     return status;
@@ -51,6 +56,7 @@ static void *thread_main(void *arg) {
         pthread_mutex_lock(&writer->lock);
         writer->error.code = EC_OK;
         if (status != EC_OK) writer->error = *ec_error_last();
+        if (status != EC_OK && writer->go_on) ec__log(EC_LOG_ERROR, "%s; the run goes on", writer->error.text);
         writer->pending = false;
         pthread_cond_broadcast(&writer->changed);
     }
@@ -107,7 +113,7 @@ done:
     return status;
 }
 
-ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep *keep,
+ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep *keep, bool go_on,
                                     const ec_checkpoint_array *arrays, int32_t count, ec_checkpoint_writer **out) {
     ec_status status = EC_OK;
     ec_checkpoint_writer *writer = NULL;
@@ -119,6 +125,7 @@ ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->changed, NULL);
     writer->keep = *keep;
+    writer->go_on = go_on;
     EC_TRY(ec__format(&writer->folder, "%s", folder));
     EC_TRY(take_memory(writer, arrays, count));
     EC_TRY(start_thread(writer));
@@ -127,6 +134,13 @@ ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep
 done:
     ec__checkpoint_writer_free(writer);
     return status;
+}
+
+bool ec__checkpoint_writer_failed(ec_checkpoint_writer *writer) {
+    pthread_mutex_lock(&writer->lock);
+    bool failed = !writer->pending && !writer->go_on && writer->error.code != EC_OK;
+    pthread_mutex_unlock(&writer->lock);
+    return failed;
 }
 
 ec_status ec__checkpoint_writer_wait(ec_checkpoint_writer *writer) {
@@ -142,7 +156,9 @@ ec_status ec__checkpoint_writer_save(ec_checkpoint_writer *writer, const ec_chec
                                      ec_checkpoint_fill fill, void *arg) {
     ec_status status = EC_OK;
     char *config = NULL;
-    EC_TRY(ec__checkpoint_writer_wait(writer));
+    status = ec__checkpoint_writer_wait(writer);
+    if (status != EC_OK && writer->go_on) ec_error_clear(); /* the log has it */
+    else EC_TRY(status);
     EC_TRY(ec__format(&config, "%s", meta->config));
     for (int32_t k = 0; k < writer->count; k++) EC_TRY(fill(arg, k, &writer->array[k]));
     free(writer->config);

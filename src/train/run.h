@@ -80,6 +80,10 @@ ec_status ec__snapshots_close(ec_snapshots *snapshots); /* waits for the last on
  * file's name, valid until the next call. */
 ec_status ec__snapshots_save(ec_snapshots *snapshots, ec_run *run, int64_t step, bool best, const char **path);
 
+/* Has a save of this rank failed, and is that to end the run? ec__snapshots_check: its error, once. Not collective. */
+bool ec__snapshots_failed(ec_snapshots *snapshots);
+ec_status ec__snapshots_check(ec_snapshots *snapshots);
+
 /* Collective. Restores the run from options->resume (see trainer.h): sets first_step, best, heads and moments.
  * *from names the file, or is NULL where there was nothing to resume from; valid until close. */
 ec_status ec__snapshots_resume(ec_snapshots *snapshots, ec_run *run, const char *resume, const char **from);

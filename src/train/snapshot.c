@@ -77,7 +77,9 @@ static ec_status open_all(ec_run *run, ec_snapshots *s) {
         EC_RETURN_IF(ec__feature_origin(&ec__cache_info(run->cache[m])->identity, &s->features[m]));
     if (run->comm->rank != 0) return EC_OK;
     const ec_checkpoint_keep keep = keep_of(run->config);
-    return ec__checkpoint_writer_new(run->config->checkpoint.folder, &keep, s->array, s->count, &s->writer);
+    return ec__checkpoint_writer_new(run->config->checkpoint.folder, &keep,
+                                     run->config->checkpoint.on_error == EC_CONFIG_ERROR_CONTINUE, s->array, s->count,
+                                     &s->writer);
 }
 
 ec_status ec__snapshots_open(ec_run *run, ec_snapshots **out) {
@@ -152,6 +154,12 @@ ec_status ec__snapshots_save(ec_snapshots *s, ec_run *run, int64_t step, bool be
     EC_RETURN_IF(ec__comm_agree(run->comm, mine));
     if (path) *path = s->path;
     return EC_OK;
+}
+
+bool ec__snapshots_failed(ec_snapshots *s) { return s->writer && ec__checkpoint_writer_failed(s->writer); }
+
+ec_status ec__snapshots_check(ec_snapshots *s) {
+    return ec__snapshots_failed(s) ? ec__checkpoint_writer_wait(s->writer) : EC_OK;
 }
 
 /* Puts one array of the checkpoint where it belongs; moments go through their host copies. */

@@ -132,17 +132,20 @@ static ec_status one_step(ec_run *run, int64_t step, ec_step_result *result) {
     return ec__train_step(run->core, step, x, batch->label, result);
 }
 
-/* Has any rank been asked to stop? All ranks get the same answer. */
-static ec_status stop_asked(const ec_run *run, bool *stop) {
-    int32_t mine = ec__stop_requested();
+/* What ranks tell each other after every step: bits. */
+enum { ASKED_TO_STOP = 1, SAVING_FAILED = 2 };
+
+/* Has any rank been asked to stop? All ranks get the same answer, and the same error where a checkpoint was not saved. */
+static ec_status look_around(const ec_run *run, bool *stop) {
+    int32_t mine = (ec__stop_requested() ? ASKED_TO_STOP : 0) | (ec__snapshots_failed(run->snapshots) ? SAVING_FAILED : 0);
+    int32_t any = mine;
     const void *all;
-    *stop = false;
-    if (run->comm->size == 1) {
-        *stop = mine != 0;
-        return EC_OK;
+    if (run->comm->size > 1) {
+        EC_RETURN_IF(ec__comm_all_gather_view(run->comm->host, &mine, &all, sizeof mine));
+        for (int32_t r = 0; r < run->comm->size; r++) any |= ((const int32_t *)all)[r];
     }
-    EC_RETURN_IF(ec__comm_all_gather_view(run->comm->host, &mine, &all, sizeof mine));
-    for (int32_t r = 0; r < run->comm->size; r++) *stop |= ((const int32_t *)all)[r] != 0;
+    *stop = any & ASKED_TO_STOP;
+    if (any & SAVING_FAILED) return ec__comm_agree(run->comm, ec__snapshots_check(run->snapshots));
     return EC_OK;
 }
 
@@ -182,7 +185,7 @@ static ec_status run_steps(ec_run *run, const ec_train_observer *observer) {
         EC_TRY(one_step(run, step, &result));
         step++;
         tally_add(&t, &result);
-        EC_TRY(stop_asked(run, &stop));
+        EC_TRY(look_around(run, &stop));
         stop = stop && step < run->total_steps;
         bool epoch_end = step % run->steps_per_epoch == 0;
         if (step % run->config->logging.every == 0 || epoch_end || step == run->total_steps || stop)

@@ -439,7 +439,7 @@ static void test_writer(void **state) {
     ec_checkpoint_writer *writer = NULL;
     ec_checkpoint *c = NULL;
     ec_checkpoint_meta meta;
-    CHECK_OK(ec__checkpoint_writer_new(folder, &(ec_checkpoint_keep){.last = 2}, arrays, ARRAYS, &writer));
+    CHECK_OK(ec__checkpoint_writer_new(folder, &(ec_checkpoint_keep){.last = 2}, false, arrays, ARRAYS, &writer));
     for (int64_t step = 1; step <= 6; step++) {
         meta = make(step);
         CHECK_OK(ec__checkpoint_writer_save(writer, &meta, step == 3, fill, NULL));
@@ -474,7 +474,8 @@ static void test_writer(void **state) {
     CHECK_OK(ec__checkpoint_latest(folder, &c));
     assert_true(same_as_made(c, 7));
     ec__checkpoint_free(c);
-    CHECK_ERROR(ec__checkpoint_writer_new("/proc/nowhere", &(ec_checkpoint_keep){.last = 2}, arrays, ARRAYS, &writer),
+    CHECK_ERROR(ec__checkpoint_writer_new("/proc/nowhere", &(ec_checkpoint_keep){.last = 2}, false, arrays, ARRAYS,
+                                          &writer),
                 EC_ERR_IO, "/proc/nowhere");
     free(path);
     free(folder);
