@@ -27,7 +27,7 @@ else()
         string(APPEND cuda_missing " ${library}")
       endif()
     endforeach()
-    foreach(library CUDNN_INCLUDE_DIR CUDNN_LIBRARY NCCL_INCLUDE_DIR NCCL_LIBRARY)
+    foreach(library CUDNN_INCLUDE_DIR CUDNN_LIBRARY)
       if(NOT ${library})
         string(APPEND cuda_missing " ${library}")
       endif()
@@ -46,13 +46,23 @@ endif()
 message(STATUS "CUDA module: ${EMOCLIM_HAVE_CUDA} ${cuda_missing}")
 
 if(EMOCLIM_HAVE_CUDA)
-  add_library(emoclim_cuda MODULE ${EMOCLIM_CUDA_SOURCES})
+  # One rank needs no NCCL, so where it is absent the module is made without.
+  set(cuda_sources ${EMOCLIM_CUDA_SOURCES})
+  set(nccl_include ${NCCL_INCLUDE_DIR})
+  set(nccl_library ${NCCL_LIBRARY})
+  if(NOT NCCL_INCLUDE_DIR OR NOT NCCL_LIBRARY)
+    list(TRANSFORM cuda_sources REPLACE "/comm_nccl_link\\.c$" "/comm_nccl_nolink.c")
+    set(nccl_include)
+    set(nccl_library)
+    message(STATUS "NCCL was not found: several ranks cannot use GPUs")
+  endif()
+  add_library(emoclim_cuda MODULE ${cuda_sources})
   target_include_directories(emoclim_cuda PRIVATE include src)
-  target_include_directories(emoclim_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR} ${NCCL_INCLUDE_DIR})
+  target_include_directories(emoclim_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR} ${nccl_include})
   target_compile_definitions(emoclim_cuda PRIVATE EMOCLIM_VERSION="${PROJECT_VERSION}")
   target_compile_options(emoclim_cuda PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;--threads=2>")
-  target_link_libraries(emoclim_cuda PRIVATE CUDA::cudart CUDA::cublasLt CUDA::cufft ${CUDNN_LIBRARY} ${NCCL_LIBRARY}
+  target_link_libraries(emoclim_cuda PRIVATE CUDA::cudart CUDA::cublasLt CUDA::cufft ${CUDNN_LIBRARY} ${nccl_library}
                         MPI::MPI_C)
   set_target_properties(emoclim_cuda PROPERTIES LINKER_LANGUAGE CUDA CUDA_STANDARD 20 C_VISIBILITY_PRESET hidden
     CUDA_VISIBILITY_PRESET hidden LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}

@@ -31,6 +31,11 @@ ec_status bench_measure_rates(ec_backend *be, bench_rates *out);
 double bench_memory_mark(void);
 double bench_memory_peak(double marked);
 
+/* Collective. What training has: the communicator over the memory of the back end, which is a GPU's where there is one.
+ * threads: asked, and becomes what was opened. bench_close also after an error. */
+ec_status bench_open(int32_t *threads, ec_comm **comm, ec_backend **be);
+void bench_close(ec_comm *comm, ec_backend *be); /* accepts NULL */
+
 /* Threads of a rank: asked, or where that is 0 an equal share of the processors of the node. */
 int32_t bench_threads(const ec_comm *comm, int64_t asked);
 

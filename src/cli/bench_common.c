@@ -16,7 +16,7 @@ static ec_status run_once(ec_comm *comm, bench_fn fn, void *arg, double *all, do
     const int64_t start = ec__now_ns();
     EC_RETURN_IF(fn(arg));
     const double mine = ec__seconds_since(start) * 1e3;
-    EC_RETURN_IF(ec__comm_all_gather(comm, &mine, all, sizeof mine));
+    EC_RETURN_IF(ec__comm_all_gather(comm->host, &mine, all, sizeof mine));
     *out = 0;
     for (int32_t r = 0; r < comm->size; r++) *out = all[r] > *out ? all[r] : *out;
     return EC_OK;
@@ -118,6 +118,24 @@ double bench_memory_mark(void) {
 }
 
 double bench_memory_peak(double marked) { return process_memory("VmHWM") - marked; }
+
+ec_status bench_open(int32_t *threads, ec_comm **comm, ec_backend **be) {
+    EC_RETURN_IF(ec__comm_open("auto", comm));
+    cli_set_ranks((*comm)->rank, (*comm)->size);
+    *threads = bench_threads(*comm, *threads);
+    const ec_backend_options options = {.threads = *threads, .device = ec__backend_device_for((*comm)->node_rank),
+                                        .deterministic = true};
+    EC_RETURN_IF(ec__comm_agree(*comm, ec__backend_open_with("auto", &options, be)));
+    EC_RETURN_IF(ec__comm_open_over(*comm, (*be)->native_queue(*be), comm));
+    return EC_OK;
+}
+
+void bench_close(ec_comm *comm, ec_backend *be) {
+    ec_comm *host = comm ? comm->host : NULL;
+    if (comm != host) ec__comm_close(comm);
+    if (be) be->close(be);
+    ec__comm_close(host);
+}
 
 int32_t bench_threads(const ec_comm *comm, int64_t asked) {
     if (asked > 0) return (int32_t)asked;

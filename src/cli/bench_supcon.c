@@ -87,8 +87,7 @@ static void close_problem(problem *p) {
         if (p->be) p->be->memory->free(p->be, p->z[m]);
         if (p->be) p->be->memory->free(p->be, p->grad[m]);
     }
-    if (p->be) p->be->close(p->be);
-    ec__comm_close(p->comm);
+    bench_close(p->comm, p->be);
 }
 
 static ec_status step(void *arg) {
@@ -122,12 +121,10 @@ static ec_status run(const cli_context *cli, const void *values) {
     ec_status status = EC_OK;
     const options *o = values;
     problem p = {0};
+    int32_t threads = (int32_t)o->threads;
     bench_times times;
     bench_rates rates;
-    EC_TRY(ec__comm_open("auto", &p.comm));
-    cli_set_ranks(p.comm->rank, p.comm->size);
-    const int32_t threads = bench_threads(p.comm, o->threads);
-    EC_TRY(ec__backend_open("auto", threads, &p.be));
+    EC_TRY(bench_open(&threads, &p.comm, &p.be));
     EC_TRY(ec__comm_agree(p.comm, open_problem(o, &p)));
     const double before = bench_memory_mark();
     EC_TRY(ec__comm_agree(p.comm, open_loss(o, &p)));

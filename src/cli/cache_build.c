@@ -51,7 +51,7 @@ static ec_status build_one(const cli_context *cli, const build_options *o, const
     ec_build_summary summary;
     const char *path = modality == EC_IMAGE ? config->dataset.image_cache : config->dataset.audio_cache;
     if (modality == EC_IMAGE ? o->only == ONLY_MUSIC : o->only == ONLY_IMAGE) return EC_OK;
-    ec_status status = ec__build_cache(config, session->be, session->comm, modality, o->rebuild, cli_progress(cli),
+    ec_status status = ec__build_cache(config, session->be, session->comm->host, modality, o->rebuild, cli_progress(cli),
                                        &summary);
     cli_progress_end();
     EC_RETURN_IF(status);

@@ -22,6 +22,18 @@ cli_session_options cli_session_of(const ec_config *config) {
     };
 }
 
+/* A rank without its GPU must not leave the others waiting for it in NCCL. */
+static ec_status open_backend(const cli_session_options *options, cli_session *out) {
+    int64_t threads = options->threads;
+    if (threads == 0) threads = ec__processor_count() / out->comm->node_size;
+    if (threads < 1) threads = 1;
+    const ec_backend_options backend = {.threads = (int32_t)threads,
+                                        .device = ec__backend_device_for(out->comm->node_rank),
+                                        .deterministic = true};
+    const char *device = options->device ? options->device : "auto";
+    return ec__comm_agree(out->comm, ec__backend_open_with(device, &backend, &out->be));
+}
+
 ec_status cli_session_open(const cli_session_options *options, cli_session *out) {
     ec_status status = EC_OK;
     *out = (cli_session){0};
@@ -30,18 +42,18 @@ ec_status cli_session_open(const cli_session_options *options, cli_session *out)
     cli_set_ranks(out->comm->rank, out->comm->size);
     if (options->deadline_s > 0) ec__comm_set_deadline(out->comm, options->deadline_s, options->patience_s);
     EC_TRY(cli_check_consistency(out->comm, options->config));
-    int64_t threads = options->threads;
-    if (threads == 0) threads = ec__processor_count() / out->comm->node_size;
-    if (threads < 1) threads = 1;
-    EC_TRY(ec__backend_open(options->device ? options->device : "auto", (int32_t)threads, &out->be));
+    EC_TRY(open_backend(options, out));
+    EC_TRY(ec__comm_open_over(out->comm, out->be->native_queue(out->be), &out->comm));
 done:
     return status;
 }
 
 void cli_session_close(cli_session *session, ec_status status) {
-    if (session->comm) ec__comm_fail(session->comm, status);
+    ec_comm *host = session->comm ? session->comm->host : NULL;
+    if (host) ec__comm_fail(host, status);
+    if (session->comm != host) ec__comm_close(session->comm);
     if (session->be) session->be->close(session->be);
-    ec__comm_close(session->comm);
+    ec__comm_close(host);
     *session = (cli_session){0};
 }
 

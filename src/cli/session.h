@@ -8,7 +8,7 @@
 #include "dist/comm.h"
 
 typedef struct cli_session {
-    ec_comm *comm;
+    ec_comm *comm; /* over the back end's memory; comm->host is for the host's */
     ec_backend *be;
 } cli_session;
 

@@ -114,6 +114,10 @@ typedef struct ec_backend_options {
  * or build has none of that name; the text says what is missing. The caller owns it and ends it with be->close. */
 ec_status ec__backend_open_with(const char *name, const ec_backend_options *options, ec_backend **out);
 
+/* The GPU that the rank of that number among those of its host is to take: one each, as far as there are enough. 0 where
+ * there is none. */
+int32_t ec__backend_device_for(int32_t node_rank);
+
 /* The same in float32, deterministic, on device 0. */
 ec_status ec__backend_open(const char *name, int32_t threads, ec_backend **out);
 

@@ -32,3 +32,12 @@ ec_status ec__backend_open_with(const char *name, const ec_backend_options *opti
 ec_status ec__backend_open(const char *name, int32_t threads, ec_backend **out) {
     return ec__backend_open_with(name, &(ec_backend_options){.threads = threads, .deterministic = true}, out);
 }
+
+int32_t ec__backend_device_for(int32_t node_rank) {
+    const ec_module *module;
+    int32_t count = 0;
+    if (ec__module_cuda(&module) == EC_OK && module->compute->device_count(&count) == EC_OK && count > 0)
+        return node_rank % count;
+    ec_error_clear();
+    return 0;
+}

@@ -20,7 +20,7 @@ typedef struct ec_module {
     const char *program; /* EMOCLIM_VERSION likewise */
     const char *kind;    /* "cuda"; "emulated cuda": computed by the CPU, for tests */
     const struct ec_cuda_compute *compute;
-    const struct ec_cuda_dist *dist; /* NULL: made without NCCL */
+    const struct ec_cuda_dist *dist;
 } ec_module;
 
 /* The module "emoclim_cuda", loaded at the first call; kept until the process ends. Safe to call from any thread.

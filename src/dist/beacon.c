@@ -153,6 +153,8 @@ static void answer(ec_beacon *b, int32_t rank, const struct sockaddr_in *to) {
     const char *doing = atomic_load(&where->doing);
     packet p = packet_to(b, ANSWER, rank);
     p.at.place = atomic_load(&where->place);
+    p.at.device = atomic_load(&where->device);
+    p.at.device_bytes = atomic_load(&where->device_bytes);
     p.at.step = atomic_load(&where->step);
     p.at.doing_s = ec__seconds_since(atomic_load(&where->doing_since_ns));
     snprintf(p.at.doing, sizeof p.at.doing, "%s", doing ? doing : "");

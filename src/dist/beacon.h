@@ -19,7 +19,7 @@ enum { EC_HOST_BYTES = 64, EC_DOING_BYTES = 48 };
 
 /* Where a rank said that it was. */
 typedef struct ec_whereabouts {
-    uint64_t place; /* as ec_comm_where */
+    uint64_t place, device, device_bytes; /* as ec_comm_where */
     int64_t step;
     double doing_s; /* for how long it has been doing that */
     char doing[EC_DOING_BYTES];

@@ -19,6 +19,8 @@ const char *ec__comm_call_name(ec_comm_call call) {
         [EC_CALL_BROADCAST] = "broadcast",
         [EC_CALL_BARRIER] = "barrier",
         [EC_CALL_CLOSE] = "close",
+        [EC_CALL_OPEN] = "opening NCCL",
+        [EC_CALL_DEVICE] = "waiting for the GPU",
     };
     return (unsigned)call < EC_CALLS ? name[call] : "an unknown collective";
 }
@@ -146,6 +148,22 @@ ec_status ec__comm_fork(ec_comm *comm) { return comm->ops->fork(comm); }
 
 ec_status ec__comm_join(ec_comm *comm) { return comm->ops->join(comm); }
 
+ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count) {
+    return comm->ops->prepare(comm, local_leaves, count);
+}
+
+ec_status ec__comm_wait(ec_comm *comm) { return comm->ops->wait(comm); }
+
+void ec__comm_await_device(ec_comm *host, bool waiting) {
+    const ec_comm_call call = waiting ? EC_CALL_DEVICE : EC_CALL_NONE;
+    atomic_store_explicit(&host->where.place, host->number << 8 | (uint64_t)call, memory_order_relaxed);
+}
+
+void ec__comm_device_at(ec_comm *host, uint64_t place, uint64_t bytes) {
+    atomic_store_explicit(&host->where.device_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&host->where.device, place, memory_order_relaxed);
+}
+
 ec_status ec__comm_nothing(ec_comm *comm) {
     (void)comm;
     return EC_OK;
@@ -158,6 +176,11 @@ void ec__comm_fail(ec_comm *comm, ec_status status) {
     comm = comm->host;
     if (comm->known == comm->number && comm->known > 0) return;
     ec__comm_abort(comm, ec_status_exit_code(status), ec_error_last()->text);
+}
+
+ec_status ec__comm_no_prepare(ec_comm *comm, int32_t local_leaves, int64_t count) {
+    (void)comm, (void)local_leaves, (void)count;
+    return EC_OK;
 }
 
 void ec__comm_abort(ec_comm *comm, int exit_code, const char *why) { comm->ops->abort(comm, exit_code, why); }

@@ -1,15 +1,14 @@
 /* Communicators: how the ranks of a run exchange arrays.
  *
- * Kinds: self (one rank, no library), mpi (host memory; a shared-memory window inside a node). A GPU communicator comes
- * behind the same table.
+ * Kinds: self (one rank, no library), mpi (host memory; a shared-memory window inside a node), nccl (memory of GPUs).
  *
  * Every function marked "collective" must be called by all ranks in the same order, from the rank's main thread, and
  * blocks until the result is complete on this rank. A rank that cannot go on calls ec__comm_fail, which ends the whole run
  * where the others do not know.
  *
  * Memory. Those above move host memory. One over a back end's memory is opened on top of one of them (`host`): its
- * collectives only enqueue, on the queue it was opened with, and are complete when that queue has come there. Where a
- * back end's memory is host memory the two are the same.
+ * collectives only enqueue, on the queue it was opened with, and are complete when that queue has come there
+ * (ec__comm_wait); sizes are not compared. Where a back end's memory is host memory the two are the same.
  *
  * A rank that calls another collective than the others, or with another size, is noticed: every rank gets EC_ERR_DIST
  * with the names of both. The communicator can then only be closed.
@@ -39,6 +38,8 @@ typedef struct ec_comm_ops {
     ec_status (*barrier)(ec_comm *comm);
     ec_status (*fork)(ec_comm *comm);
     ec_status (*join)(ec_comm *comm);
+    ec_status (*prepare)(ec_comm *comm, int32_t local_leaves, int64_t count);
+    ec_status (*wait)(ec_comm *comm);
     void (*abort)(ec_comm *comm, int exit_code, const char *why);
     void (*close)(ec_comm *comm);
 } ec_comm_ops;
@@ -49,6 +50,7 @@ typedef struct ec_comm_where {
     _Atomic int64_t step;           /* as the next two, from ec__comm_set_context */
     _Atomic(const char *) doing;
     _Atomic int64_t doing_since_ns;
+    _Atomic uint64_t device, device_bytes; /* like place, what this rank's GPU had come to when the host last looked */
 } ec_comm_where;
 
 struct ec_comm {
@@ -72,6 +74,11 @@ enum { EC_COMM_DEADLINE_S = 60, EC_COMM_PATIENCE_S = 3600 };
  * last. The caller owns it and ends it with ec__comm_close. EC_ERR_USAGE for another kind, EC_ERR_ENV where Slurm
  * started several tasks without an interface that MPI could use, EC_ERR_DIST with the text of MPI. */
 ec_status ec__comm_open(const char *kind, ec_comm **out);
+
+/* Collective over host. Opens a communicator over the memory of a back end whose native_queue is queue; NULL: that is host
+ * memory, and *out is host itself. host is borrowed. To be closed before host and before the back end, unless it is host.
+ * EC_ERR_ENV where two ranks use one GPU, which is named: EMOCLIM_SHARE_GPU=1 on all ranks allows it, for tests. */
+ec_status ec__comm_open_over(ec_comm *host, void *queue, ec_comm **out);
 
 /* Collective; accepts NULL. A rank that closes while another is in a collective makes that one fail. */
 void ec__comm_close(ec_comm *comm);
@@ -111,9 +118,19 @@ ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root)
 ec_status ec__comm_barrier(ec_comm *comm);
 
 /* Between the two, collectives run beside what the caller enqueues meanwhile; what was enqueued before the fork comes
- * before them, and what is enqueued after the join comes after them. Without an effect for host memory. */
+ * before them, and what is enqueued after the join comes after them. Another fork before the join lets what follows come
+ * after what was enqueued meanwhile, too. Without an effect for host memory. */
 ec_status ec__comm_fork(ec_comm *comm);
 ec_status ec__comm_join(ec_comm *comm);
+
+/* Makes ready for ordered sums of so many arrays of count floats a rank, and for smaller ones, so that they allocate
+ * nothing: to be called before a recording that contains them. Not collective. Without an effect for host memory. */
+ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count);
+
+/* Waits until the queue has come to the end of what was enqueued; to be used in place of the back end's own synchronize
+ * where other ranks' work is waited for, since only here a rank that is missing is noticed. Not within a recording. Without
+ * an effect for host memory. */
+ec_status ec__comm_wait(ec_comm *comm);
 
 /* Collective. Ranks learn whether all are well: returns EC_OK when every rank passed EC_OK, else on every rank the error
  * record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases: after

@@ -67,6 +67,8 @@ static const ec_comm_ops count_ops = {
     .barrier = count_barrier,
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
+    .prepare = ec__comm_no_prepare,
+    .wait = ec__comm_nothing,
     .abort = count_abort,
     .close = count_close,
 };

@@ -16,6 +16,8 @@ typedef enum ec_comm_call {
     EC_CALL_BROADCAST,
     EC_CALL_BARRIER,
     EC_CALL_CLOSE,
+    EC_CALL_OPEN,
+    EC_CALL_DEVICE, /* the host waits for its GPU; where that is stands in ec_comm_where.device */
     EC_CALLS
 } ec_comm_call;
 
@@ -35,10 +37,15 @@ ec_status ec__comm_leave(ec_comm *comm, ec_status status);
 /* The error that this collective ends with is known to all ranks (ec__comm_fail). */
 void ec__comm_all_know(ec_comm *comm);
 
+/* For a communicator over a GPU's memory: the rank begins or ends to wait for the GPU; where that has come to. */
+void ec__comm_await_device(ec_comm *host, bool waiting);
+void ec__comm_device_at(ec_comm *host, uint64_t place, uint64_t bytes);
+
 ec_status ec__comm_open_self(ec_comm **out);
 
 /* For slots that have nothing to do. */
 ec_status ec__comm_nothing(ec_comm *comm);
+ec_status ec__comm_no_prepare(ec_comm *comm, int32_t local_leaves, int64_t count);
 
 /* The collectives of a single rank, for a communicator of another kind that has only one. */
 extern const ec_comm_ops ec__comm_self_ops;

@@ -123,6 +123,8 @@ static const ec_comm_ops mpi_ops = {
     .barrier = mpi_barrier,
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
+    .prepare = ec__comm_no_prepare,
+    .wait = ec__comm_nothing,
     .abort = mpi_abort,
     .close = mpi_close,
 };

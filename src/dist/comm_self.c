@@ -51,6 +51,8 @@ const ec_comm_ops ec__comm_self_ops = {
     .barrier = ec__comm_nothing,
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
+    .prepare = ec__comm_no_prepare,
+    .wait = ec__comm_nothing,
     .abort = self_abort,
     .close = self_close,
 };

@@ -7,6 +7,7 @@ ec_share ec__share_of(int32_t rank, int32_t size, int64_t count) {
 }
 
 ec_status ec__share_rows(ec_comm *comm, void *rows, int64_t count, size_t row_bytes) {
+    comm = comm->host;
     for (int32_t r = 0; r < comm->size && comm->size > 1; r++) {
         ec_share share = ec__share_of(r, comm->size, count);
         size_t bytes = (size_t)(share.last - share.first) * row_bytes;

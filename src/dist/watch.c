@@ -43,7 +43,7 @@ struct ec_watch {
 
     /* The thread's own: */
     record *record; /* (size) */
-    uint64_t place;
+    uint64_t place, device;
     int64_t since_ns, tick_ns; /* when the main thread was first seen there; last tick */
     double ending_s, next_warning_s;
 };
@@ -72,6 +72,18 @@ static void add_place(char *text, uint64_t place, int64_t step) {
     add(text, ")");
 }
 
+/* A place of the host, or of the GPU that it waits for. */
+static void add_whereabouts(char *text, uint64_t place, uint64_t device, uint64_t bytes, int64_t step) {
+    if (ec__place_call(place) != EC_CALL_DEVICE) {
+        add_place(text, place, step);
+        return;
+    }
+    add(text, "%s (collective %llu of the GPU, %llu bytes", ec__comm_call_name(ec__place_call(device)),
+        (unsigned long long)ec__place_number(device), (unsigned long long)bytes);
+    if (step >= 0) add(text, ", step %lld", (long long)step);
+    add(text, ")");
+}
+
 static void add_rank(const ec_watch *w, char *text, int32_t r) {
     add(text, "rank %d on %s", r, ec__beacon_peer(w->beacon, r)->host);
 }
@@ -95,7 +107,7 @@ static void add_reason(const ec_watch *w, char *text, int32_t r, verdict v) {
     case ELSEWHERE:
     case BEHIND:
         add(text, " (waits in ");
-        add_place(text, at->place, at->step);
+        add_whereabouts(text, at->place, at->device, at->device_bytes, at->step);
         add(text, ")");
         break;
     case HERE: break;
@@ -107,7 +119,22 @@ static void add_self(const ec_watch *w, char *text, const char *verb) {
     add(text, " %s ", verb);
 }
 
+static void add_own_place(const ec_watch *w, char *text) {
+    const ec_comm_where *where = &w->comm->where;
+    add_whereabouts(text, w->place, w->device, atomic_load(&where->device_bytes), atomic_load(&where->step));
+}
+
 /* --- What is thought of the others --- */
+
+/* Of a rank that is alive, while this one waits for its GPU. */
+static verdict judge_device(const ec_watch *w, const ec_whereabouts *at) {
+    const uint64_t mine = ec__place_number(w->device), theirs = ec__place_number(at->device);
+    if (theirs > mine) return HERE;
+    if (theirs == mine)
+        return at->device == w->device && at->device_bytes == atomic_load(&w->comm->where.device_bytes) ? HERE : ELSEWHERE;
+    if (ec__place_call(at->place) == EC_CALL_CLOSE) return ELSEWHERE; /* it will not come any more */
+    return ec__place_call(at->place) == EC_CALL_NONE ? BUSY : BEHIND;
+}
 
 static verdict judge(const ec_watch *w, int32_t r) {
     const ec_peer *peer = ec__beacon_peer(w->beacon, r);
@@ -118,8 +145,10 @@ static verdict judge(const ec_watch *w, int32_t r) {
     /* Who closes after us may find that we have ended. */
     if (x->refused_s > 0 && ec__place_call(w->place) != EC_CALL_CLOSE) return GONE;
     if (!x->known || x->silent_s >= smaller(quiet_s, w->comm->deadline_s / 2)) return SILENT;
+    if (ec__place_call(w->place) == EC_CALL_DEVICE) return judge_device(w, &peer->at);
     if (theirs > mine) return HERE; /* it has been here */
-    if (theirs == mine) return call == EC_CALL_NONE || call == ec__place_call(w->place) ? HERE : ELSEWHERE;
+    if (theirs == mine)
+        return call == EC_CALL_NONE || call == EC_CALL_DEVICE || call == ec__place_call(w->place) ? HERE : ELSEWHERE;
     return call == EC_CALL_NONE ? BUSY : BEHIND;
 }
 
@@ -146,7 +175,7 @@ static void give_up(const ec_watch *w, double waited_s) {
     const bool out_of_patience = waited_s >= w->comm->patience_s;
     add_self(w, text, "waited");
     add(text, "%.1f s in ", waited_s);
-    add_place(text, w->place, atomic_load(&w->comm->where.step));
+    add_own_place(w, text);
     for (int32_t r = 0; r < w->comm->size; r++) {
         const verdict v = r == w->comm->rank ? HERE : judge(w, r);
         if (v == HERE || (!out_of_patience && v != SILENT && v != GONE && v != ELSEWHERE)) continue;
@@ -174,7 +203,7 @@ static void warn_of_busy(ec_watch *w, double waited_s) {
     w->next_warning_s = 2 * waited_s;
     add_self(w, text, "has waited");
     add(text, "%.1f s in ", waited_s);
-    add_place(text, w->place, atomic_load(&w->comm->where.step));
+    add_own_place(w, text);
     for (int32_t r = 0; r < w->comm->size && named < NAMED; r++) {
         if (r == w->comm->rank || judge(w, r) != BUSY) continue;
         add(text, named++ ? ", " : " for ");
@@ -192,7 +221,7 @@ static void warn_of_silence(ec_watch *w, int32_t r) {
     add_rank(w, text, r);
     add(text, " has not answered for %.1f s; ", x->silent_s);
     add_self(w, text, "waits for it in");
-    add_place(text, w->place, atomic_load(&w->comm->where.step));
+    add_own_place(w, text);
     EC_WARN("%s; the run ends after %.1f s of silence", text, w->comm->deadline_s);
 }
 
@@ -233,8 +262,9 @@ static void ask_all(ec_watch *w) {
     }
 }
 
-static void arrive(ec_watch *w, uint64_t place, int64_t now_ns) {
+static void arrive(ec_watch *w, uint64_t place, uint64_t device, int64_t now_ns) {
     w->place = place;
+    w->device = device;
     w->since_ns = now_ns;
     w->ending_s = 0;
     w->next_warning_s = w->comm->deadline_s;
@@ -251,14 +281,15 @@ static void see_to_the_end(ec_watch *w, double passed_s) {
 
 static void tick(ec_watch *w) {
     const uint64_t place = atomic_load(&w->comm->where.place);
+    const uint64_t device = ec__place_call(place) == EC_CALL_DEVICE ? atomic_load(&w->comm->where.device) : 0;
     const int64_t now_ns = ec__now_ns();
     /* While this process was stopped nobody's silence counts. */
     const double passed_s = smaller((double)(now_ns - w->tick_ns) * 1e-9, 2 * interval_s(w));
     w->tick_ns = now_ns;
     if (atomic_load(&w->ending) != 0) {
         see_to_the_end(w, passed_s);
-    } else if (place != w->place) {
-        arrive(w, place, now_ns);
+    } else if (place != w->place || device != w->device) {
+        arrive(w, place, device, now_ns);
         if (ec__place_call(place) != EC_CALL_NONE) ask_all(w);
     } else if (ec__place_call(place) != EC_CALL_NONE) {
         review(w, passed_s);

@@ -247,6 +247,7 @@ ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_m
     float *const grad[2] = {grad_image, grad_music};
     EC_RETURN_IF(ec__supcon_begin(loss, label));
     EC_RETURN_IF(ec__supcon_enqueue(loss, z, grad));
+    EC_RETURN_IF(ec__comm_wait(loss->comm));
     EC_RETURN_IF(loss->be->synchronize(loss->be));
     return ec__supcon_result(loss, losses);
 }

@@ -97,6 +97,5 @@ ec_status ec__heads_reduce_gradients(ec_heads_pass *pass, float *grad) {
     if (!pass->plan.reproducible)
         return comm->size > 1 ? ec__comm_all_reduce_fast(comm, grad, total) : EC_OK;
     if (pass->direct) return EC_OK;
-    int32_t local = pass->compact && pass->groups == 1 ? 1 : pass->shards;
-    return ec__comm_all_reduce_ordered(comm, pass->leaf[0], local, total, grad);
+    return ec__comm_all_reduce_ordered(comm, pass->leaf[0], ec__pass_shown_leaves(pass), total, grad);
 }

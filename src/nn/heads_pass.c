@@ -172,6 +172,7 @@ static ec_status make_leaves(ec_heads_pass *pass) {
     EC_TRY(be->memory->zero(be, be->main_stream(be), pass->leaf_memory, pass->leaf_bytes));
     for (int32_t i = pass->direct; i < pass->leaves; i++)
         pass->leaf[i] = (float *)pass->leaf_memory + (i - pass->direct) * total;
+    if (!pass->direct) EC_TRY(ec__comm_prepare(pass->comm, ec__pass_shown_leaves(pass), total));
 done:
     return status;
 }

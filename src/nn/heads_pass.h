@@ -97,6 +97,11 @@ static inline int32_t ec__pass_group_begin(const ec_heads_pass *pass, int32_t gr
     return (int32_t)((int64_t)pass->shards * group / pass->groups);
 }
 
+/* Arrays that this rank brings to the sum of weight gradients. */
+static inline int32_t ec__pass_shown_leaves(const ec_heads_pass *pass) {
+    return pass->compact && pass->groups == 1 ? 1 : pass->shards;
+}
+
 /* Row block [row, row + rows) of this rank, which is in shard `shard`; at = its place in group buffers. */
 typedef struct ec_rows {
     int32_t row, rows, at, shard;

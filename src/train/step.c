@@ -151,6 +151,7 @@ ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float 
 ec_status ec__train_step_finish(ec_trainer_core *core, int64_t step, ec_step_result *result) {
     ec_backend *be = core->heads->be;
     ec_step_result r = {.learning_rate = ec__learning_rate(&core->config.optimizer, step)};
+    EC_RETURN_IF(ec__comm_wait(core->comm)); /* here a missing rank is noticed */
     EC_RETURN_IF(be->synchronize(be));
     EC_RETURN_IF(read_result(core, &r));
     *result = r;

@@ -8,11 +8,15 @@
 #include <deque>
 #include <map>
 
+#include <unistd.h>
+
 #include "internal.h"
 
 namespace cuemu {
 
-using Work = std::function<void()>;
+/* What runs until it answers true, and what makes one of these for every run. */
+using Attempt = std::function<bool()>;
+using Work = std::function<Attempt()>;
 using Clock = std::chrono::steady_clock;
 
 struct Node {
@@ -41,6 +45,7 @@ struct Operation {
     std::shared_ptr<EventState> wait; /* set: waits until version is completed */
     uint64_t version;
     const EventState *record; /* set: this is the record of that event */
+    Attempt attempt = nullptr; /* set: it has begun */
 };
 
 } // namespace cuemu
@@ -87,23 +92,31 @@ bool ready(const CUstream_st *s) {
     return !o.wait || o.wait->completed >= o.version;
 }
 
-void run_oldest(CUstream_st *s) {
-    Operation o = std::move(s->queue.front());
-    s->queue.pop_front();
-    if (!o.work) return;
+bool try_work(const char *what, const Work &work, Attempt &attempt) {
     const char *outer = running_what;
-    running_what = o.what;
-    o.work();
+    running_what = what;
+    if (!attempt) attempt = work();
+    const bool done = attempt();
     running_what = outer;
-    run_count++;
+    if (done) run_count++;
+    return done;
 }
 
-/* Any stream whose oldest operation can run; NULL: none. */
-CUstream_st *any_ready() {
+/* False: it has to be tried again. */
+bool run_oldest(CUstream_st *s) {
+    Operation &o = s->queue.front();
+    if (o.work && !try_work(o.what, o.work, o.attempt)) return false;
+    s->queue.pop_front();
+    return true;
+}
+
+/* Streams whose oldest operation can run, in random order. */
+std::vector<CUstream_st *> all_ready() {
     std::vector<CUstream_st *> able;
     for (CUstream_st *s : streams)
         if (ready(s)) able.push_back(s);
-    return able.empty() ? nullptr : able[random_below((unsigned)able.size())];
+    for (size_t i = able.size(); i > 1; i--) std::swap(able[i - 1], able[random_below((unsigned)i)]);
+    return able;
 }
 
 /* The stream that must go on before this one can: itself, or the one that it waits for. */
@@ -121,13 +134,25 @@ CUstream_st *needed_by(CUstream_st *s) {
     return s;
 }
 
-template <class F> void run_until(CUstream_st *wanted, F &&done) {
+/* Runs one operation; false: all that could run wait for other processes. */
+bool step(CUstream_st *wanted) {
+    CUstream_st *first = seed() == 0 && wanted ? needed_by(wanted) : nullptr;
+    if (first && run_oldest(first)) return true;
+    const std::vector<CUstream_st *> able = all_ready();
+    if (able.empty()) fail("streams wait for each other for ever");
+    for (CUstream_st *s : able)
+        if (s != first && run_oldest(s)) return true;
+    return false;
+}
+
+/* patient: waits for other processes; else gives up when there is nothing but that to do. */
+template <class F> void run_until(CUstream_st *wanted, bool patient, F &&done) {
     if (done()) return;
     open_memory();
     while (!done()) {
-        CUstream_st *s = seed() == 0 && wanted ? needed_by(wanted) : any_ready();
-        if (!s) fail("streams wait for each other for ever");
-        run_oldest(s);
+        if (step(wanted)) continue;
+        if (!patient) break;
+        usleep(100);
     }
     check_memory();
     close_memory();
@@ -135,28 +160,56 @@ template <class F> void run_until(CUstream_st *wanted, F &&done) {
 
 Operation record_of(const std::shared_ptr<EventState> &event, uint64_t version) {
     const Work work = [event, version] {
-        event->completed = version;
-        event->time = Clock::now();
+        return [event, version] {
+            event->completed = version;
+            event->time = Clock::now();
+            return true;
+        };
     };
     return {"a record of an event", work, nullptr, version, event.get()};
 }
 
-void run_graph(const std::vector<Node> &nodes) {
-    std::vector<bool> ran(nodes.size());
-    for (size_t left = nodes.size(); left > 0; left--) {
-        std::vector<size_t> able;
-        for (size_t i = 0; i < nodes.size(); i++) {
-            bool ok = !ran[i];
-            for (size_t a : nodes[i].after) ok = ok && ran[a];
-            if (ok) able.push_back(i);
-            if (ok && seed() == 0) break;
-        }
-        const size_t i = able[seed() == 0 ? 0 : random_below((unsigned)able.size())];
-        running_what = nodes[i].what;
-        if (nodes[i].work) nodes[i].work();
-        ran[i] = true;
-        run_count++;
+/* A graph while it runs. */
+struct GraphRun {
+    std::shared_ptr<std::vector<Node>> nodes;
+    std::vector<std::vector<size_t>> followers;
+    std::vector<size_t> missing; /* nodes that must run before this one */
+    std::vector<Attempt> attempts;
+    std::vector<size_t> able;
+};
+
+/* Runs a node; false: all that could run wait for other processes. With seed 0 the oldest that can, else any. */
+bool step_graph(GraphRun &g) {
+    for (size_t i = 0; i < g.able.size(); i++) {
+        if (seed() != 0) std::swap(g.able[i], g.able[i + random_below((unsigned)(g.able.size() - i))]);
+        const size_t n = g.able[i];
+        const Node &node = (*g.nodes)[n];
+        if (node.work && !try_work(node.what, node.work, g.attempts[n])) continue;
+        g.able.erase(g.able.begin() + (long)i);
+        for (size_t f : g.followers[n])
+            if (--g.missing[f] == 0) g.able.push_back(f);
+        return true;
     }
+    return false;
+}
+
+Attempt begin_graph(const std::shared_ptr<std::vector<Node>> &nodes) {
+    const size_t n = nodes->size();
+    auto g = std::make_shared<GraphRun>();
+    g->nodes = nodes;
+    g->followers.resize(n);
+    g->attempts.resize(n);
+    for (size_t i = 0; i < n; i++) {
+        const std::set<size_t> &after = (*nodes)[i].after;
+        g->missing.push_back(after.size());
+        for (size_t a : after) g->followers[a].push_back(i);
+        if (after.empty()) g->able.push_back(i);
+    }
+    return [g] {
+        while (!g->able.empty())
+            if (!step_graph(*g)) return false;
+        return true;
+    };
 }
 
 } // namespace
@@ -166,7 +219,7 @@ bool recording() { return captures > 0; }
 uint64_t operations_run() { return run_count; }
 
 void drain_all() {
-    run_until(nullptr, [] {
+    run_until(nullptr, true, [] {
         for (CUstream_st *s : streams)
             if (!s->queue.empty()) return false;
         return true;
@@ -174,6 +227,15 @@ void drain_all() {
 }
 
 cudaError_t enqueue(cudaStream_t stream, const char *what, std::function<void()> work) {
+    return enqueue_attempts(stream, what, [work = std::move(work)] {
+        return [work] {
+            work();
+            return true;
+        };
+    });
+}
+
+cudaError_t enqueue_attempts(cudaStream_t stream, const char *what, std::function<std::function<bool()>()> work) {
     std::lock_guard<std::recursive_mutex> hold(lock());
     /* The default stream orders itself after others in ways that nothing here should lean on. */
     if (!stream) fail("%s on the default stream: name one", what);
@@ -219,7 +281,7 @@ extern "C" cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     LOCKED;
     CHECK_STREAM(stream);
     if (stream->capture || recording()) return set_error(cudaErrorStreamCaptureUnsupported);
-    run_until(stream, [=] { return stream->queue.empty(); });
+    run_until(stream, true, [=] { return stream->queue.empty(); });
     return cudaSuccess;
 }
 
@@ -237,14 +299,14 @@ extern "C" cudaError_t cudaStreamQuery(cudaStream_t stream) {
     if (stream->capture) return set_error(cudaErrorStreamCaptureUnsupported);
     if (stream->queue.empty()) return cudaSuccess;
     const size_t before = run_count;
-    run_until(stream, [=] { return run_count > before || stream->queue.empty(); });
+    run_until(stream, false, [=] { return run_count > before || stream->queue.empty(); });
     return stream->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
 
 extern "C" cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     LOCKED;
     CHECK_STREAM(stream);
-    run_until(stream, [=] { return stream->queue.empty(); });
+    run_until(stream, true, [=] { return stream->queue.empty(); });
     for (size_t i = 0; i < streams.size(); i++)
         if (streams[i] == stream) streams.erase(streams.begin() + (long)i);
     delete stream;
@@ -308,7 +370,7 @@ extern "C" cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (!event) return set_error(cudaErrorInvalidResourceHandle);
     const std::shared_ptr<EventState> e = event->state;
     if (e->capture || recording()) return set_error(cudaErrorStreamCaptureUnsupported);
-    run_until(nullptr, [=] { return e->completed >= e->recorded; });
+    run_until(nullptr, true, [=] { return e->completed >= e->recorded; });
     return cudaSuccess;
 }
 
@@ -318,7 +380,7 @@ extern "C" cudaError_t cudaEventQuery(cudaEvent_t event) {
     const std::shared_ptr<EventState> e = event->state;
     if (e->capture) return set_error(cudaErrorStreamCaptureUnsupported);
     const size_t before = run_count;
-    run_until(nullptr, [=] { return e->completed >= e->recorded || run_count > before; });
+    run_until(nullptr, false, [=] { return e->completed >= e->recorded || run_count > before; });
     return e->completed >= e->recorded ? cudaSuccess : cudaErrorNotReady;
 }
 
@@ -383,7 +445,7 @@ extern "C" cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t strea
     LOCKED;
     if (!graph) return set_error(cudaErrorInvalidValue);
     const std::shared_ptr<std::vector<Node>> nodes = graph->nodes;
-    return enqueue(stream, "a graph", [nodes] { run_graph(*nodes); });
+    return enqueue_attempts(stream, "a graph", [nodes] { return begin_graph(nodes); });
 }
 
 extern "C" cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

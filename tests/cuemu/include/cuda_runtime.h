@@ -34,6 +34,7 @@ static inline int __syncthreads_and(int p) { return cuemu::block_barrier(cuemu::
 static inline int __syncthreads_count(int p) { return cuemu::block_barrier(cuemu::Barrier::count, p); }
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
+static inline void __threadfence_system() {}
 
 static inline void __syncwarp(unsigned mask = 0xffffffffu) { cuemu::warp_operation(mask, cuemu::Warp::sync, 0, 0, 32); }
 static inline unsigned __ballot_sync(unsigned mask, int p) {

@@ -83,6 +83,7 @@ enum cudaDeviceAttr {
 #define cudaEventDisableTiming 0x02
 #define cudaHostAllocDefault 0x00
 #define cudaHostAllocPortable 0x01
+#define cudaHostAllocMapped 0x02
 #define cudaHostAllocWriteCombined 0x04
 
 struct cudaDeviceProp {

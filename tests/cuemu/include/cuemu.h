@@ -42,6 +42,10 @@ void *dynamic_shared();
 /* Enqueues work that needs device memory, for stand-ins of libraries. what: for messages; kept as a pointer. */
 cudaError_t enqueue(cudaStream_t stream, const char *what, std::function<void()> work);
 
+/* The same for work that may have to wait for other processes: whenever it runs, in a graph each time anew, begin makes a
+ * function that is called until it answers true; between two calls other streams go on. */
+cudaError_t enqueue_attempts(cudaStream_t stream, const char *what, std::function<std::function<bool()>()> begin);
+
 /* Is all of it inside one allocation of device memory? (NULL with 0 bytes is.) */
 bool is_device(const void *memory, size_t bytes);
 

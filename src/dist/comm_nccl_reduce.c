@@ -1,0 +1,96 @@
+/* Ordered sums over the memory of GPUs. The array is cut into one part a rank, part r summed by rank r: with ranks a
+ * power of two that divides the leaves, every rank first sums its own leaves, so that as much travels as for any
+ * reduce-scatter and all-gather. */
+#include "dist/comm_nccl_impl.h"
+
+#include "dist/tree.h"
+
+/* Sums over at most so many bytes of all ranks' leaves are made by every rank for itself: one exchange instead of two,
+ * each of which takes some 10 microseconds whatever its size. */
+enum { SMALL = 256 << 10 };
+
+typedef struct sum {
+    ec_nccl_comm *n;
+    float *leaves;
+    int32_t shown; /* leaves that a rank shows the others */
+    int64_t count;
+    float *out;
+    float *room;
+} sum;
+
+static bool folds(const ec_nccl_comm *n, int32_t local_leaves) {
+    return local_leaves > 1 && ec__tree_aligned(local_leaves * n->base.size, n->base.size);
+}
+
+static bool small(const ec_nccl_comm *n, int32_t shown, int64_t count) {
+    return (int64_t)shown * n->base.size * count <= SMALL / (int64_t)sizeof(float);
+}
+
+static int64_t part_of(const ec_nccl_comm *n, int64_t count) { return (count + n->base.size - 1) / n->base.size; }
+
+size_t ec__nccl_reduce_bytes(const ec_nccl_comm *n, int32_t local_leaves, int64_t count) {
+    const int32_t shown = folds(n, local_leaves) ? 1 : local_leaves;
+    const int64_t one = small(n, shown, count) ? count : part_of(n, count);
+    return (size_t)shown * (size_t)n->base.size * (size_t)one * sizeof(float);
+}
+
+static ec_status sum_small(const sum *s) {
+    const size_t bytes = (size_t)s->shown * (size_t)s->count * sizeof *s->room;
+    EC_RETURN_IF(ec__nccl_link_all_gather(s->n, s->leaves, s->room, bytes));
+    return ec__nccl_tree_sum(s->n->now, s->room, s->count, s->shown * s->n->base.size, s->count, s->out);
+}
+
+/* This rank's part of the sums, to out. */
+static ec_status sum_part(const sum *s, float *out) {
+    ec_nccl_comm *n = s->n;
+    const int32_t rank = n->base.rank;
+    const int64_t part = part_of(n, s->count), mine = ec__nccl_part(part, s->count, rank);
+    float *own = s->room + rank * s->shown * part;
+    for (int32_t l = 0; l < s->shown && mine > 0; l++)
+        EC_RETURN_IF(EC_CUDA(cudaMemcpyAsync(own + l * part, s->leaves + l * s->count + rank * part,
+                                             (size_t)mine * sizeof *own, cudaMemcpyDeviceToDevice, n->now->queue)));
+    EC_RETURN_IF(ec__nccl_link_exchange(n, s->leaves, s->shown, s->count, part, s->room));
+    return ec__nccl_tree_sum(n->now, s->room, part, s->shown * n->base.size, mine, out);
+}
+
+static ec_status begin(ec_nccl_comm *n, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count, float *out,
+                       sum *s) {
+    void *room = NULL;
+    const bool fold = folds(n, local_leaves);
+    EC_RETURN_IF(ec__nccl_room(n, ec__nccl_reduce_bytes(n, local_leaves, count), &room));
+    *s = (sum){.n = n, .leaves = leaves, .shown = fold ? 1 : local_leaves, .count = count, .out = out, .room = room};
+    if (fold) EC_RETURN_IF(ec__nccl_tree_sum(n->now, leaves, count, local_leaves, count, leaves));
+    return ec__nccl_mark(n->now, n->counter, n->place, call, (size_t)count * (size_t)local_leaves * sizeof *leaves);
+}
+
+static ec_status all_reduce(ec_nccl_comm *n, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+    sum s;
+    const int64_t part = part_of(n, count);
+    EC_RETURN_IF(begin(n, EC_CALL_ALL_REDUCE_ORDERED, leaves, local_leaves, count, out, &s));
+    if (small(n, s.shown, count)) return sum_small(&s);
+    EC_RETURN_IF(sum_part(&s, out + n->base.rank * part));
+    return ec__nccl_link_share_parts(n, out, part, count);
+}
+
+static ec_status reduce_scatter(ec_nccl_comm *n, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+    sum s;
+    EC_RETURN_IF(begin(n, EC_CALL_REDUCE_SCATTER_ORDERED, leaves, local_leaves, count, out, &s));
+    return sum_part(&s, out);
+}
+
+static ec_status keep(ec_nccl_comm *n, ec_status status) {
+    if (status != EC_OK) n->broken = true;
+    return status;
+}
+
+ec_status ec__nccl_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+    ec_nccl_comm *n = ec__nccl(comm);
+    if (!n->link) return ec__nccl_tree_sum(n->now, leaves, count, local_leaves, count, out);
+    return keep(n, all_reduce(n, leaves, local_leaves, count, out));
+}
+
+ec_status ec__nccl_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+    ec_nccl_comm *n = ec__nccl(comm);
+    if (!n->link) return ec__nccl_tree_sum(n->now, leaves, count, local_leaves, count, out);
+    return keep(n, reduce_scatter(n, leaves, local_leaves, count, out));
+}
