@@ -1,0 +1,94 @@
+/* The CUDA back end's operations of compute/ops_supcon.h: the plan, and which kernels an operation is. */
+#include "compute/cuda/supcon.h"
+
+static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+
+ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes,
+                                    ec_arena *arena) {
+    enum { TILE = EC_SUPCON_CUDA_TILE, STRIPS = EC_SUPCON_CUDA_STRIPS };
+    const int64_t tiles = (global_rows + TILE - 1) / TILE, element = math == EC_MATH_BF16 ? 2 : 4;
+    ec_supcon_cuda plan = {.math = math, .global_rows = (int32_t)global_rows, .dim = dim, .rows = rows, .classes = classes};
+    plan.padded_rows = (int32_t)(tiles * TILE);
+    plan.pitch = round_up(dim * element, 128);
+    plan.strip = (int32_t)((tiles + STRIPS - 1) / STRIPS * TILE);
+    plan.strips = (int32_t)((global_rows + plan.strip - 1) / plan.strip);
+    plan.chunks = (int32_t)((2 * global_rows + EC_SUPCON_CUDA_CHUNK - 1) / EC_SUPCON_CUDA_CHUNK);
+    plan.term_blocks = (int32_t)((2 * global_rows + EC_SUPCON_CUDA_TERMS - 1) / EC_SUPCON_CUDA_TERMS);
+    const size_t width = (size_t)dim, strip_values = (size_t)plan.strips * (size_t)rows;
+    for (int m = 0; m < 2; m++) {
+        plan.copy[m] = ec__arena_take(arena, (size_t)plan.padded_rows, (size_t)plan.pitch);
+        plan.strip_sum[m] = ec__arena_take(arena, strip_values, sizeof(double));
+        plan.strip_shift[m] = ec__arena_take(arena, strip_values, sizeof(float));
+    }
+    plan.class_sum = ec__arena_take(arena, 2 * (size_t)classes * width, sizeof(double));
+    plan.chunk_sum = ec__arena_take(arena, 2 * (size_t)plan.chunks * width, sizeof(double));
+    plan.term_sum = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * (size_t)plan.term_blocks, sizeof(double));
+    return plan;
+}
+
+/* An operation that is not told how many classes there are finds what it needs in front of the class sums. */
+static ec_supcon_cuda plan_of(ec_backend *be, const ec_supcon_problem *p, int32_t classes) {
+    ec_arena counting = ec__arena_counting();
+    ec__supcon_cuda_plan(be->math, p->global_rows, p->dim, p->rows, classes, &counting);
+    ec_arena arena = ec__arena_over(p->scratch, ec__arena_used(&counting));
+    ec_supcon_cuda plan = ec__supcon_cuda_plan(be->math, p->global_rows, p->dim, p->rows, classes, &arena);
+    plan.first = (int32_t)p->first;
+    return plan;
+}
+
+static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
+    ec_arena arena = ec__arena_counting();
+    ec__supcon_cuda_plan(be->math, global_rows, dim, rows, classes, &arena);
+    return ec__arena_used(&arena);
+}
+
+static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, float norm2_most,
+                         ec_supcon_finding *finding) {
+    return ec__supcon_cuda_inspect(be->main_stream(be), z, rows, dim, norm2_most, finding);
+}
+
+static ec_status prepare(ec_backend *be, const ec_supcon_problem *problem) {
+    const ec_supcon_cuda plan = plan_of(be, problem, 0);
+    return ec__supcon_cuda_copy(be->main_stream(be), &plan, problem->z);
+}
+
+static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_rows *own) {
+    ec_stream *stream = be->main_stream(be);
+    const ec_supcon_cuda plan = plan_of(be, problem, 0);
+    for (int32_t m = 0; m < 2; m++)
+        if (problem->intra[m]) EC_RETURN_IF(ec__supcon_cuda_sums(stream, &plan, problem, m, m, own));
+    if (problem->cross) EC_RETURN_IF(ec__supcon_cuda_sums(stream, &plan, problem, 0, 1, own));
+    return EC_OK;
+}
+
+static ec_status positives(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
+                           const double coefficient[EC_SUPCON_DIRECTIONS], const ec_supcon_rows *own,
+                           float *const grad[2]) {
+    const ec_supcon_cuda plan = plan_of(be, problem, classes->most);
+    return ec__supcon_cuda_positives(be->main_stream(be), &plan, problem, classes, coefficient, own, grad);
+}
+
+static ec_status weights(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
+                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight, float *shift,
+                         double *loss) {
+    const ec_supcon_cuda plan = plan_of(be, problem, classes->most);
+    return ec__supcon_cuda_weights(be->main_stream(be), &plan, problem, classes, coefficient, pieces, weight, shift, loss);
+}
+
+static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, const float *weight, const float *shift,
+                          float *const grad[2]) {
+    ec_stream *stream = be->main_stream(be);
+    const ec_supcon_cuda plan = plan_of(be, problem, 0);
+    return problem->dim <= 128 ? ec__supcon_cuda_gradient(stream, &plan, problem, weight, shift, grad)
+                               : ec__supcon_cuda_gradient_wide(stream, &plan, problem, weight, shift, grad);
+}
+
+const ec_supcon_ops ec__cuda_supcon_ops = {
+    .scratch_bytes = scratch_bytes,
+    .inspect = inspect,
+    .prepare = prepare,
+    .sums = sums,
+    .positives = positives,
+    .weights = weights,
+    .gradient = gradient,
+};

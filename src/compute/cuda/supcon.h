@@ -1,0 +1,79 @@
+/* How the CUDA back end cuts the matrix of the SupCon loss (compute/ops_supcon.h), and what it keeps in scratch.
+ *
+ * Floating-point operations, cross-modal pair, b own rows of G, width D: the sums make each tile once for its rows and its
+ * columns, 2 G^2 D on one rank (up to 4 b G D on many, where a tile between ranks is made by both owners); the gradient
+ * makes scores again and multiplies them into the owner's rows, 8 b G D. An intra-modal block costs half of that.
+ *
+ * Memory beside the caller's arrays, a rank: the copies of Z that the products read, 2 G D values of 2 or 4 bytes; class
+ * sums, 4 C D floats; row sums of strips, at most 192 floats a row; so on one rank 2 b D floats and O(b + C D) (half of it
+ * in bf16), the gathered Z and its copies included 4 G D on several. */
+#ifndef EC_COMPUTE_CUDA_SUPCON_H
+#define EC_COMPUTE_CUDA_SUPCON_H
+
+#include "compute/cuda/cuda.h"
+#include "core/arena.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    EC_SUPCON_CUDA_TILE = 128,  /* rows and columns of a tile; tiles begin at multiples of it in the global batch */
+    EC_SUPCON_CUDA_STRIPS = 32, /* most strips of a modality */
+    EC_SUPCON_CUDA_CHUNK = 256, /* positions in class order that one block sums */
+    EC_SUPCON_CUDA_TERMS = 1024 /* positions whose loss terms one block sums */
+};
+
+/* y of an entry that does not count, and the shift of a sum without terms. */
+#define EC_SUPCON_CUDA_NO_SCORE (-1e30f)
+
+typedef struct ec_supcon_cuda {
+    ec_math math;
+    int32_t global_rows, dim, rows, first;
+    int32_t padded_rows; /* a multiple of a tile; rows past the last are 0 */
+    int64_t pitch;       /* bytes of a row of a copy: a multiple of 128, padded with 0 */
+    int32_t strip;       /* rows whose sums are put together before they meet those of others; whole tiles */
+    int32_t strips;
+    void *copy[2]; /* (padded_rows, pitch) */
+
+    /* Sums of the rows of a block of the matrix over the columns of each strip, and of its columns over the rows of each
+     * strip: (strips, B), with a shift each where rows have their own. Used by one block of the matrix after the other. */
+    double *strip_sum[2];
+    float *strip_shift[2];
+
+    double *class_sum;  /* (2, classes, D): music after image */
+    double *chunk_sum;  /* (chunks, 2, D): of the class that a chunk begins with, and of the one it ends with */
+    double *term_sum;   /* (4, blocks of terms) */
+    int32_t classes;    /* most */
+    int32_t chunks;     /* of the 2G positions */
+    int32_t term_blocks;
+} ec_supcon_cuda;
+
+/* Everything but memory; then places the arrays (counting when arena does). */
+ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes,
+                                    ec_arena *arena);
+
+/* Each enqueues its kernels on the stream. */
+ec_status ec__supcon_cuda_inspect(ec_stream *stream, const float *z, int32_t rows, int32_t dim, float norm2_most,
+                                  ec_supcon_finding *finding);
+ec_status ec__supcon_cuda_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]);
+/* The sums of one block of the matrix: rows of modality a, columns of modality b, a <= b. */
+ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
+                               int32_t b, const ec_supcon_rows *own);
+ec_status ec__supcon_cuda_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                   const float *weight, const float *shift, float *const grad[2]);
+/* The same for rows too wide for accumulators in registers. */
+ec_status ec__supcon_cuda_gradient_wide(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                        const float *weight, const float *shift, float *const grad[2]);
+ec_status ec__supcon_cuda_positives(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                    const ec_supcon_classes *classes, const double coefficient[EC_SUPCON_DIRECTIONS],
+                                    const ec_supcon_rows *own, float *const grad[2]);
+ec_status ec__supcon_cuda_weights(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                  const ec_supcon_classes *classes, const double coefficient[EC_SUPCON_DIRECTIONS],
+                                  const void *pieces, float *weight, float *shift, double *loss);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,264 @@
+/* The linear part of the loss: class sums and the positives, and from sums to losses and weights.
+ *
+ * Rows come in class order. What one block of threads sums is a chunk of fixed length of that order, whoever owns the
+ * rows; a class's rows of one modality are a group, and a group that several chunks meet in is put together from their
+ * parts in ascending order. All of it in double precision. */
+#include "compute/cuda/launch.h"
+#include "compute/cuda/supcon.h"
+
+namespace {
+
+constexpr int CHUNK = EC_SUPCON_CUDA_CHUNK, TERMS = EC_SUPCON_CUDA_TERMS, THREADS = 256, MOST_BLOCKS = 4096;
+
+struct class_lists {
+    const int32_t *count, *order, *start, *music;
+    int32_t global_rows;
+};
+
+/* The class that position i of the order is of. */
+__device__ int32_t class_at(const class_lists &lists, int32_t i) {
+    int32_t low = 0, high = *lists.count - 1; /* start[low] <= i < start[high + 1] */
+    while (low < high) {
+        const int32_t middle = low + (high - low + 1) / 2;
+        if (lists.start[middle] <= i)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* Positions of a class's rows of one modality. */
+struct group {
+    int32_t begin, end;
+};
+
+__device__ __forceinline__ group group_of(const class_lists &lists, int32_t c, int modality) {
+    return modality == 0 ? group{lists.start[c], lists.music[c]} : group{lists.music[c], lists.start[c + 1]};
+}
+
+struct positive_arguments {
+    class_lists lists;
+    const float *z[2];
+    int32_t dim, first, rows, classes;
+    double *class_sum; /* (2, classes, D) */
+    double *chunk_sum; /* (chunks, 2, D) */
+    double coefficient[EC_SUPCON_DIRECTIONS];
+    double *positive; /* (4, B) */
+    float *grad[2];
+};
+
+__device__ double sum_positions(const positive_arguments &p, int modality, int32_t begin, int32_t end, int32_t k) {
+    const float *z = p.z[modality] + k;
+    const int32_t base = modality * p.lists.global_rows;
+    double sum = 0;
+#pragma unroll 8
+    for (int32_t i = begin; i < end; i++) sum += (double)z[(int64_t)(p.lists.order[i] - base) * p.dim];
+    return sum;
+}
+
+/* A group inside the chunk is finished here; of one that goes beyond it, the chunk keeps its part: the first of its two
+ * where the group began in an earlier chunk, else the second. */
+__global__ void chunk_kernel(const __grid_constant__ positive_arguments p) {
+    const int32_t all = 2 * p.lists.global_rows, begin = (int32_t)blockIdx.x * CHUNK, end = min(all, begin + CHUNK);
+    for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) {
+        int32_t c = class_at(p.lists, begin);
+        for (int32_t i = begin; i < end;) {
+            const int modality = i < p.lists.music[c] ? 0 : 1;
+            const group g = group_of(p.lists, c, modality);
+            const int32_t stop = min(g.end, end);
+            double *to = p.class_sum + ((int64_t)modality * p.classes + c) * p.dim;
+            if (g.begin < begin)
+                to = p.chunk_sum + (int64_t)blockIdx.x * 2 * p.dim;
+            else if (g.end > end)
+                to = p.chunk_sum + ((int64_t)blockIdx.x * 2 + 1) * p.dim;
+            to[k] = sum_positions(p, modality, i, stop, k);
+            i = stop;
+            if (i == p.lists.start[c + 1]) c++;
+        }
+    }
+}
+
+/* Groups that several chunks met in, and groups without rows. */
+__global__ void class_kernel(const __grid_constant__ positive_arguments p) {
+    const int32_t groups = 2 * *p.lists.count;
+    for (int32_t n = (int32_t)blockIdx.x; n < groups; n += (int32_t)gridDim.x) {
+        const int32_t c = n / 2;
+        const int modality = n % 2;
+        const group g = group_of(p.lists, c, modality);
+        const int32_t first = g.begin / CHUNK, last = (g.end - 1) / CHUNK;
+        if (g.begin < g.end && first == last) continue;
+        double *to = p.class_sum + ((int64_t)modality * p.classes + c) * p.dim;
+        for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) {
+            double sum = 0;
+            if (g.begin < g.end) sum = p.chunk_sum[((int64_t)first * 2 + 1) * p.dim + k];
+            for (int32_t chunk = first + 1; chunk <= last; chunk++) sum += p.chunk_sum[(int64_t)chunk * 2 * p.dim + k];
+            to[k] = sum;
+        }
+    }
+}
+
+__device__ __forceinline__ double sum_of_warp(double x) {
+    for (int other = EC_WARP / 2; other > 0; other /= 2) x += __shfl_xor_sync(0xffffffffu, x, other);
+    return x;
+}
+
+/* A warp an own row: positions of the order that are not owned are passed over. */
+__global__ void positive_kernel(const __grid_constant__ positive_arguments p) {
+    const int32_t i = (int32_t)(blockIdx.x * (blockDim.x / EC_WARP) + threadIdx.x / EC_WARP);
+    const int lane = threadIdx.x % EC_WARP;
+    if (i >= 2 * p.lists.global_rows) return;
+    const int32_t c = class_at(p.lists, i);
+    const int modality = i < p.lists.music[c] ? 0 : 1;
+    const int32_t row = p.lists.order[i] - modality * p.lists.global_rows, own = row - p.first;
+    if (own < 0 || own >= p.rows) return;
+
+    const group mine = group_of(p.lists, c, modality), others = group_of(p.lists, c, 1 - modality);
+    const int32_t mine_count = mine.end - mine.begin, other_count = others.end - others.begin;
+    const double *own_sum = p.class_sum + ((int64_t)modality * p.classes + c) * p.dim;
+    const double *other_sum = p.class_sum + ((int64_t)(1 - modality) * p.classes + c) * p.dim;
+    /* As an anchor a row pulls towards the mean of its positives; as a positive it is pulled by every anchor of its
+     * class. */
+    const double by_intra = mine_count > 1 ? 2 * p.coefficient[modality] / (mine_count - 1) : 0;
+    const double by_cross =
+        other_count > 0 ? p.coefficient[2 + modality] / other_count + p.coefficient[3 - modality] / mine_count : 0;
+
+    const float *z = p.z[modality] + (int64_t)row * p.dim;
+    float *grad = p.grad[modality] + (int64_t)own * p.dim;
+    double with_own = 0, with_other = 0, square = 0;
+    for (int32_t k = lane; k < p.dim; k += EC_WARP) {
+        const double x = (double)z[k];
+        with_own += x * own_sum[k];
+        with_other += x * other_sum[k];
+        square += x * x;
+        grad[k] = (float)by_intra * z[k] - (float)(by_intra * own_sum[k] + by_cross * other_sum[k]);
+    }
+    with_own = sum_of_warp(with_own);
+    with_other = sum_of_warp(with_other);
+    square = sum_of_warp(square);
+    if (lane != 0) return;
+    p.positive[(int64_t)modality * p.rows + own] = mine_count > 1 ? (with_own - square) / (mine_count - 1) : 0;
+    p.positive[(int64_t)(2 + modality) * p.rows + own] = other_count > 0 ? with_other / other_count : 0;
+}
+
+struct weight_arguments {
+    class_lists lists;
+    int32_t rows; /* B */
+    bool row_shift;
+    float shared_shift;
+    double inverse_t;
+    double coefficient[EC_SUPCON_DIRECTIONS];
+    const char *pieces;
+    size_t piece_bytes;
+    float *weight, *shift; /* (4, G) */
+    double *term_sum;      /* (4, blocks) */
+    double *loss;          /* (4) */
+};
+
+/* Writes the weight and the shift of a row in direction d; its term of the loss. */
+__device__ double weigh_row(const weight_arguments &p, int d, int32_t row, bool has_positive) {
+    const int32_t rank = row / p.rows;
+    const double *sum = (const double *)(p.pieces + (int64_t)rank * (int64_t)p.piece_bytes);
+    const double *positive = sum + (int64_t)EC_SUPCON_DIRECTIONS * p.rows;
+    const float *own_shift = (const float *)(positive + (int64_t)EC_SUPCON_DIRECTIONS * p.rows);
+    const int64_t from = (int64_t)d * p.rows + (row - rank * p.rows), to = (int64_t)d * p.lists.global_rows + row;
+    const float shift = p.row_shift ? own_shift[from] : p.shared_shift;
+    const double ln2 = 0.69314718055994531;
+    if (p.row_shift) p.shift[to] = shift;
+    if (!has_positive || p.coefficient[d] == 0) {
+        p.weight[to] = 0;
+        return 0;
+    }
+    p.weight[to] = (float)(p.coefficient[d] / sum[from]);
+    return ln2 * (double)shift + log(sum[from]) - p.inverse_t * positive[from];
+}
+
+/* Sums v over the block; thread 0 gets it. */
+__device__ double sum_of_block(double v, double *shared) {
+    v = sum_of_warp(v);
+    __syncthreads();
+    if (threadIdx.x % EC_WARP == 0) shared[threadIdx.x / EC_WARP] = v;
+    __syncthreads();
+    double total = 0;
+    for (int w = 0; threadIdx.x == 0 && w < THREADS / EC_WARP; w++) total += shared[w];
+    return total;
+}
+
+__global__ void weight_kernel(const __grid_constant__ weight_arguments p) {
+    __shared__ double shared[THREADS / EC_WARP];
+    double term[EC_SUPCON_DIRECTIONS] = {0, 0, 0, 0};
+    const int32_t all = 2 * p.lists.global_rows;
+    for (int32_t n = (int32_t)threadIdx.x; n < TERMS; n += THREADS) {
+        const int32_t i = (int32_t)blockIdx.x * TERMS + n;
+        if (i >= all) break;
+        const int32_t c = class_at(p.lists, i);
+        const int modality = i < p.lists.music[c] ? 0 : 1;
+        const group mine = group_of(p.lists, c, modality), others = group_of(p.lists, c, 1 - modality);
+        const int32_t row = p.lists.order[i] - modality * p.lists.global_rows;
+        const double intra = weigh_row(p, modality, row, mine.end - mine.begin > 1);
+        const double cross = weigh_row(p, 2 + modality, row, others.end > others.begin);
+        for (int m = 0; m < 2; m++) {
+            term[m] += m == modality ? intra : 0;
+            term[2 + m] += m == modality ? cross : 0;
+        }
+    }
+    for (int d = 0; d < EC_SUPCON_DIRECTIONS; d++) {
+        const double total = sum_of_block(term[d], shared);
+        if (threadIdx.x == 0) p.term_sum[(int64_t)d * gridDim.x + blockIdx.x] = total;
+    }
+}
+
+/* A block a direction. */
+__global__ void loss_kernel(const __grid_constant__ weight_arguments p, int32_t blocks) {
+    __shared__ double shared[THREADS / EC_WARP];
+    double sum = 0;
+    for (int32_t n = (int32_t)threadIdx.x; n < blocks; n += THREADS) sum += p.term_sum[(int64_t)blockIdx.x * blocks + n];
+    sum = sum_of_block(sum, shared);
+    if (threadIdx.x == 0) p.loss[blockIdx.x] = sum / (double)p.lists.global_rows;
+}
+
+class_lists lists_of(const ec_supcon_cuda *plan, const ec_supcon_classes *classes) {
+    return {classes->count, classes->order, classes->start, classes->music, plan->global_rows};
+}
+
+} // namespace
+
+ec_status ec__supcon_cuda_positives(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                    const ec_supcon_classes *classes, const double coefficient[EC_SUPCON_DIRECTIONS],
+                                    const ec_supcon_rows *own, float *const grad[2]) {
+    const positive_arguments p = {lists_of(plan, classes),
+                                  {problem->z[0], problem->z[1]},
+                                  plan->dim,
+                                  plan->first,
+                                  plan->rows,
+                                  plan->classes,
+                                  plan->class_sum,
+                                  plan->chunk_sum,
+                                  {coefficient[0], coefficient[1], coefficient[2], coefficient[3]},
+                                  own->positive,
+                                  {grad[0], grad[1]}};
+    const unsigned across = plan->dim > EC_WARP ? 128 : EC_WARP; /* threads along D */
+    const unsigned warps = THREADS / EC_WARP;
+    EC_RETURN_IF(EC_LAUNCH(chunk_kernel, (unsigned)plan->chunks, across, 0, stream, p));
+    EC_RETURN_IF(EC_LAUNCH(class_kernel, ec__cuda_blocks(2 * (int64_t)plan->classes, 1, MOST_BLOCKS), across, 0, stream, p));
+    return EC_LAUNCH(positive_kernel, (2 * (unsigned)plan->global_rows + warps - 1) / warps, THREADS, 0, stream, p);
+}
+
+ec_status ec__supcon_cuda_weights(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                  const ec_supcon_classes *classes, const double coefficient[EC_SUPCON_DIRECTIONS],
+                                  const void *pieces, float *weight, float *shift, double *loss) {
+    const weight_arguments p = {lists_of(plan, classes),
+                                plan->rows,
+                                problem->row_shift,
+                                problem->shared_shift,
+                                problem->inverse_t,
+                                {coefficient[0], coefficient[1], coefficient[2], coefficient[3]},
+                                (const char *)pieces,
+                                ec__supcon_rows_bytes(plan->rows),
+                                weight,
+                                shift,
+                                plan->term_sum,
+                                loss};
+    EC_RETURN_IF(EC_LAUNCH(weight_kernel, (unsigned)plan->term_blocks, THREADS, 0, stream, p));
+    return EC_LAUNCH(loss_kernel, EC_SUPCON_DIRECTIONS, THREADS, 0, stream, p, plan->term_blocks);
+}

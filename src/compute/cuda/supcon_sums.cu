@@ -1,0 +1,388 @@
+/* Sums of powers over the rows and the columns of one block of the matrix. A grid block of threads takes a strip of rows
+ * against a strip of columns, tile by tile; a tile serves its rows and its columns where this rank owns them. Sums of a
+ * tile are float32, everything above it is double; then each row's sums over strips are put together in their order.
+ * Tiles and strips begin at fixed rows of the global batch, so nothing depends on who owns which of them. */
+#include "compute/cuda/supcon_tile.cuh"
+
+namespace {
+
+constexpr int STAGES = 2, NT = 8;
+constexpr int RESIDENT_BYTES = 2 * PANEL_BYTES; /* rows up to this wide stay in shared memory for a strip of columns */
+constexpr int ROW_SETS = 4, COLUMNS = 2 * NT;   /* rows and columns that a thread has values of */
+
+struct sums_arguments {
+    const char *z[2]; /* copies: rows of the matrix, its columns */
+    int64_t pitch;
+    int32_t panels, global_rows, strip, first, rows;
+    bool same; /* rows and columns are of one modality: only columns from a row's own tile on are visited */
+    bool resident;
+    float scale, shift;
+    double *sum[2]; /* (strips, B): of rows, of columns */
+    float *own_shift[2];
+};
+
+/* A sum of powers beside the shift that it was made with. */
+struct shifted {
+    double sum;
+    float shift;
+};
+
+__device__ __forceinline__ shifted merged(shifted a, shifted b) {
+    const float top = fmaxf(a.shift, b.shift);
+    return {a.sum * (double)ec__exp2(a.shift - top) + b.sum * (double)ec__exp2(b.shift - top), top};
+}
+
+__device__ __forceinline__ bool is_owned(const sums_arguments &p, int begin, int end) {
+    return begin < p.first + p.rows && p.first < end;
+}
+
+/* Which of a tile's values do not count. */
+struct tile_edge {
+    int row, column; /* first of the tile */
+    int global_rows;
+    bool diagonal, any;
+
+    __device__ __forceinline__ bool excludes(int r, int c) const {
+        return any && (row + r >= global_rows || column + c >= global_rows || (diagonal && r == c));
+    }
+};
+
+/* Sums v over the 8 values of g, element by element. Lane g ends with elements 2 g' and 2 g' + 1 in v[0] and v[1], g' the
+ * bits of g in reverse. */
+template <int HALF, int BIT> __device__ __forceinline__ void add_half(float v[COLUMNS], int g) {
+    const bool upper = g & BIT;
+#pragma unroll
+    for (int i = 0; i < HALF; i++) {
+        const float away = upper ? v[i] : v[i + HALF], kept = upper ? v[i + HALF] : v[i];
+        v[i] = kept + __shfl_xor_sync(0xffffffffu, away, BIT * 4);
+    }
+}
+
+__device__ __forceinline__ void add_over_g(float v[COLUMNS], int g) {
+    add_half<8, 1>(v, g);
+    add_half<4, 2>(v, g);
+    add_half<2, 4>(v, g);
+}
+
+/* The same elements, of values that are equal in all g. */
+template <int HALF> __device__ __forceinline__ void pick_half(float v[COLUMNS], bool upper) {
+#pragma unroll
+    for (int i = 0; i < HALF; i++) v[i] = upper ? v[i + HALF] : v[i];
+}
+
+__device__ __forceinline__ void pick_of_g(float v[COLUMNS], int g) {
+    pick_half<8>(v, g & 1);
+    pick_half<4>(v, g & 2);
+    pick_half<2>(v, g & 4);
+}
+
+__device__ __forceinline__ int first_column_of_g(const place &p) {
+    const int reversed = (p.g & 1) * 4 + (p.g & 2) + p.g / 4;
+    return tile_column<NT>(p, reversed, 0);
+}
+
+struct shared_memory {
+    float sum[4][TILE], shift[4][TILE]; /* of columns, by the warps' row */
+    double row_sum[2][TILE];            /* by the warps' column */
+    float row_shift[2][TILE];
+};
+
+/* A thread's sums of its rows over all tiles of a strip. */
+struct row_sums {
+    double sum[ROW_SETS];
+    float shift[ROW_SETS];
+
+    __device__ __forceinline__ void begin() {
+#pragma unroll
+        for (int r = 0; r < ROW_SETS; r++) {
+            sum[r] = 0;
+            shift[r] = EC_SUPCON_CUDA_NO_SCORE;
+        }
+    }
+};
+
+/* One shift for all: powers take the place of the scores in y. */
+__device__ __forceinline__ void sum_shared(const sums_arguments &p, const place &at, const tile_edge &edge,
+                                           tile_sums<NT> &y, row_sums &rows, bool for_columns, shared_memory *shared) {
+    float column[COLUMNS];
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) column[c] = 0;
+#pragma unroll
+    for (int r = 0; r < ROW_SETS; r++) {
+        float total = 0;
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) {
+            const int i = r % 2 * 2 + c % 2;
+            float e = ec__exp2(fmaf(y.at[r / 2][c / 2][i], p.scale, -p.shift));
+            if (edge.excludes(tile_row(at, r / 2, i), tile_column<NT>(at, c / 2, i))) e = 0;
+            total += e;
+            column[c] += e;
+        }
+        rows.sum[r] += (double)total;
+    }
+    if (!for_columns) return;
+    add_over_g(column, at.g);
+    for (int c = 0; c < 2; c++) shared->sum[at.warp_row][first_column_of_g(at) + c] = column[c];
+}
+
+__device__ __forceinline__ void sum_rows_shifted(const tile_sums<NT> &y, row_sums &rows) {
+#pragma unroll
+    for (int r = 0; r < ROW_SETS; r++) {
+        float top = rows.shift[r], total = 0;
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) top = fmaxf(top, y.at[r / 2][c / 2][r % 2 * 2 + c % 2]);
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) total += ec__exp2(y.at[r / 2][c / 2][r % 2 * 2 + c % 2] - top);
+        rows.sum[r] = rows.sum[r] * (double)ec__exp2(rows.shift[r] - top) + (double)total;
+        rows.shift[r] = top;
+    }
+}
+
+__device__ __forceinline__ void sum_columns_shifted(const place &at, const tile_sums<NT> &y, shared_memory *shared) {
+    float column[COLUMNS], top[COLUMNS];
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+        const int i = c % 2;
+        top[c] = fmaxf(fmaxf(y.at[0][c / 2][i], y.at[0][c / 2][i + 2]), fmaxf(y.at[1][c / 2][i], y.at[1][c / 2][i + 2]));
+#pragma unroll
+        for (int bit = 4; bit < EC_WARP; bit *= 2) top[c] = fmaxf(top[c], __shfl_xor_sync(0xffffffffu, top[c], bit));
+        column[c] = 0;
+#pragma unroll
+        for (int r = 0; r < ROW_SETS; r++) column[c] += ec__exp2(y.at[r / 2][c / 2][r % 2 * 2 + i] - top[c]);
+    }
+    add_over_g(column, at.g);
+    pick_of_g(top, at.g);
+    for (int c = 0; c < 2; c++) {
+        shared->sum[at.warp_row][first_column_of_g(at) + c] = column[c];
+        shared->shift[at.warp_row][first_column_of_g(at) + c] = top[c];
+    }
+}
+
+/* A shift for every row and column: scores become y. */
+__device__ __forceinline__ void sum_shifted(const sums_arguments &p, const place &at, const tile_edge &edge,
+                                            tile_sums<NT> &y, row_sums &rows, bool for_rows, bool for_columns,
+                                            shared_memory *shared) {
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                y.at[m][n][i] *= p.scale;
+                if (edge.excludes(tile_row(at, m, i), tile_column<NT>(at, n, i))) y.at[m][n][i] = EC_SUPCON_CUDA_NO_SCORE;
+            }
+    if (for_rows) sum_rows_shifted(y, rows);
+    if (for_columns) sum_columns_shifted(at, y, shared);
+}
+
+/* Adds what the warps left in shared memory to the sums of own columns over this strip of rows. */
+template <bool ROW_SHIFT>
+__device__ __forceinline__ void keep_columns(const sums_arguments &p, int column, bool is_first,
+                                             const shared_memory *shared) {
+    const int c = (int)threadIdx.x, own = column + c - p.first;
+    if (c >= TILE || own < 0 || own >= p.rows || column + c >= p.global_rows) return;
+    double *sum = p.sum[1] + (int64_t)blockIdx.y * p.rows + own;
+    if (!ROW_SHIFT) {
+        const double tile = (double)((shared->sum[0][c] + shared->sum[1][c]) + (shared->sum[2][c] + shared->sum[3][c]));
+        *sum = is_first ? tile : *sum + tile;
+        return;
+    }
+    float *shift = p.own_shift[1] + (int64_t)blockIdx.y * p.rows + own;
+    shifted total = {(double)shared->sum[0][c], shared->shift[0][c]};
+    for (int w = 1; w < 4; w++) total = merged(total, {(double)shared->sum[w][c], shared->shift[w][c]});
+    if (!is_first) total = merged({*sum, *shift}, total);
+    *sum = total.sum;
+    *shift = total.shift;
+}
+
+/* The sums of own rows over this strip of columns. */
+template <bool ROW_SHIFT>
+__device__ __forceinline__ void keep_rows(const sums_arguments &p, const place &at, int row, const row_sums &rows,
+                                          shared_memory *shared) {
+#pragma unroll
+    for (int r = 0; r < ROW_SETS; r++) {
+        shifted total = {rows.sum[r], rows.shift[r]};
+#pragma unroll
+        for (int bit = 1; bit < 4; bit *= 2) {
+            const double sum = __shfl_xor_sync(0xffffffffu, total.sum, bit);
+            if (!ROW_SHIFT) {
+                total.sum += sum;
+                continue;
+            }
+            const float shift = __shfl_xor_sync(0xffffffffu, total.shift, bit);
+            total = merged(total, {sum, shift});
+        }
+        if (at.t != 0) continue;
+        shared->row_sum[at.warp_column][tile_row(at, r / 2, r % 2 * 2)] = total.sum;
+        shared->row_shift[at.warp_column][tile_row(at, r / 2, r % 2 * 2)] = total.shift;
+    }
+    __syncthreads();
+    const int r = (int)threadIdx.x, own = row + r - p.first;
+    if (r >= TILE || own < 0 || own >= p.rows || row + r >= p.global_rows) return;
+    const int64_t to = (int64_t)blockIdx.x * p.rows + own;
+    if (!ROW_SHIFT) {
+        p.sum[0][to] = shared->row_sum[0][r] + shared->row_sum[1][r];
+        return;
+    }
+    const shifted total = merged({shared->row_sum[0][r], shared->row_shift[0][r]},
+                                 {shared->row_sum[1][r], shared->row_shift[1][r]});
+    p.sum[0][to] = total.sum;
+    p.own_shift[0][to] = total.shift;
+}
+
+/* One row of tiles: columns [begin, end), begin a multiple of a tile. */
+template <class M, bool ROW_SHIFT>
+__device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int begin, int end, bool for_rows,
+                                          bool is_first, char *stages, char *resident, shared_memory *shared) {
+    const place at = here();
+    const int panels = p.panels, tiles = (end - begin + TILE - 1) / TILE;
+    const char *rows_from = p.z[0] + row * p.pitch;
+    row_sums rows;
+    tile_sums<NT> y;
+    rows.begin();
+    if (p.resident)
+        for (int k = 0; k < panels; k++)
+            load_panel<TILE>(resident + k * PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch, TILE);
+    const auto load = [&](int step, int stage) {
+        const int tile = step / panels, k = step - tile * panels;
+        char *to = stages + stage * (p.resident ? PANEL_BYTES : 2 * PANEL_BYTES);
+        load_panel<TILE>(to, p.z[1] + (begin + tile * TILE) * p.pitch + k * ROW_BYTES, p.pitch, TILE);
+        if (!p.resident) load_panel<TILE>(to + PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch, TILE);
+    };
+    int k = 0, column = begin;
+    const auto compute = [&](int, int stage) {
+        const char *columns = stages + stage * (p.resident ? PANEL_BYTES : 2 * PANEL_BYTES);
+        if (k == 0) y.zero();
+        add_scores<M>(at, p.resident ? resident + k * PANEL_BYTES : columns + PANEL_BYTES, columns, y);
+        if (++k < panels) return;
+        const bool diagonal = p.same && row == column;
+        const bool for_columns = !diagonal && is_owned(p, column, column + TILE);
+        const tile_edge edge = {row, column, p.global_rows, diagonal,
+                                diagonal || row + TILE > p.global_rows || column + TILE > p.global_rows};
+        if (ROW_SHIFT)
+            sum_shifted(p, at, edge, y, rows, for_rows, for_columns, shared);
+        else
+            sum_shared(p, at, edge, y, rows, for_columns, shared);
+        if (for_columns) {
+            __syncthreads();
+            keep_columns<ROW_SHIFT>(p, column, is_first, shared);
+        }
+        k = 0;
+        column += TILE;
+    };
+    pipeline<STAGES>(tiles * panels, load, compute);
+    if (for_rows) keep_rows<ROW_SHIFT>(p, at, row, rows, shared);
+}
+
+template <class M, bool ROW_SHIFT>
+__global__ void __launch_bounds__(THREADS, M::BLOCKS)
+    sums_kernel(const __grid_constant__ sums_arguments p) {
+    EC_DYNAMIC_SHARED(char, memory);
+    __shared__ shared_memory shared;
+    if (p.same && blockIdx.y > blockIdx.x) return;
+    const int row_begin = (int)blockIdx.y * p.strip, row_end = min(p.global_rows, row_begin + p.strip);
+    const int column_begin = (int)blockIdx.x * p.strip, column_end = min(p.global_rows, column_begin + p.strip);
+    const bool any_columns = is_owned(p, column_begin, column_end);
+    for (int row = row_begin; row < row_end; row += TILE) {
+        const bool for_rows = is_owned(p, row, row + TILE);
+        int begin = p.same && blockIdx.x == blockIdx.y ? row : column_begin, end = column_end;
+        if (!for_rows) { /* then only tiles with own columns are of use */
+            if (!any_columns) continue;
+            begin = max(begin, p.first / TILE * TILE);
+            end = min(end, p.first + p.rows);
+            if (begin >= end) continue;
+        }
+        sum_tiles<M, ROW_SHIFT>(p, row, begin, end, for_rows, row == row_begin, memory, memory + STAGES * PANEL_BYTES,
+                                &shared);
+    }
+}
+
+/* Puts the sums over strips together. side 0: rows of the block of the matrix, which lie in strip_sum[0]; side 1: its
+ * columns; a modality with itself uses both, its rows' tiles being visited from one side or the other. */
+struct merge_arguments {
+    const double *sum[2];
+    const float *shift[2];
+    int32_t strips, strip, first, rows, side;
+    bool same;
+    double *out;
+    float *out_shift; /* NULL: one shift for all */
+};
+
+__global__ void merge_kernel(const __grid_constant__ merge_arguments p) {
+    const int own = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    if (own >= p.rows) return;
+    const int row = p.first + own, home = row / p.strip;
+    const bool has_tiles_above = row % p.strip >= TILE;
+    shifted total = {0, EC_SUPCON_CUDA_NO_SCORE};
+    for (int s = 0; s < p.strips; s++)
+        for (int side = 0; side < 2; side++) {
+            const bool from_columns = p.same && (s < home || (s == home && has_tiles_above));
+            const bool from_rows = p.same && s >= home;
+            const bool counts = p.same ? (side == 0 ? from_columns : from_rows) : side == 0;
+            if (!counts) continue;
+            const int array = p.same ? 1 - side : p.side;
+            const int64_t at = (int64_t)s * p.rows + own;
+            if (p.out_shift)
+                total = merged(total, {p.sum[array][at], p.shift[array][at]});
+            else
+                total.sum += p.sum[array][at];
+        }
+    p.out[own] = total.sum;
+    if (p.out_shift) p.out_shift[own] = total.shift;
+}
+
+template <class M, bool ROW_SHIFT>
+ec_status launch_sums(ec_stream *stream, const sums_arguments &p, int32_t strips) {
+    const size_t bytes = (p.resident ? STAGES * (size_t)PANEL_BYTES + RESIDENT_BYTES : STAGES * 2 * (size_t)PANEL_BYTES);
+    EC_RETURN_IF(EC_SHARED_BYTES((sums_kernel<M, ROW_SHIFT>), bytes));
+    return EC_LAUNCH((sums_kernel<M, ROW_SHIFT>), dim3((unsigned)strips, (unsigned)strips), THREADS, bytes, stream, p);
+}
+
+template <class M> ec_status launch_math(ec_stream *stream, sums_arguments p, int32_t strips, bool row_shift) {
+    p.resident = p.panels * PANEL_BYTES <= RESIDENT_BYTES;
+    return row_shift ? launch_sums<M, true>(stream, p, strips) : launch_sums<M, false>(stream, p, strips);
+}
+
+ec_status merge(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t side, bool same,
+                int32_t direction, const ec_supcon_rows *own) {
+    const int64_t to = (int64_t)direction * plan->rows;
+    const merge_arguments p = {{plan->strip_sum[0], plan->strip_sum[1]},
+                               {plan->strip_shift[0], plan->strip_shift[1]},
+                               plan->strips,
+                               plan->strip,
+                               plan->first,
+                               plan->rows,
+                               side,
+                               same,
+                               own->sum + to,
+                               problem->row_shift ? own->shift + to : NULL};
+    return EC_LAUNCH(merge_kernel, (unsigned)(plan->rows + 127) / 128, 128, 0, stream, p);
+}
+
+} // namespace
+
+ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
+                               int32_t b, const ec_supcon_rows *own) {
+    const sums_arguments p = {{(const char *)plan->copy[a], (const char *)plan->copy[b]},
+                              plan->pitch,
+                              (int32_t)(plan->pitch / ROW_BYTES),
+                              plan->global_rows,
+                              plan->strip,
+                              plan->first,
+                              plan->rows,
+                              a == b,
+                              false,
+                              problem->scale,
+                              problem->shared_shift,
+                              {plan->strip_sum[0], plan->strip_sum[1]},
+                              {plan->strip_shift[0], plan->strip_shift[1]}};
+    switch (plan->math) {
+        case EC_MATH_BF16: EC_RETURN_IF(launch_math<bf16_math>(stream, p, plan->strips, problem->row_shift)); break;
+        case EC_MATH_TF32: EC_RETURN_IF(launch_math<tf32_math>(stream, p, plan->strips, problem->row_shift)); break;
+        case EC_MATH_FLOAT32:
+            EC_RETURN_IF(launch_math<float32_math>(stream, p, plan->strips, problem->row_shift));
+            break;
+    }
+    EC_RETURN_IF(merge(stream, plan, problem, 0, a == b, ec__supcon_direction(a, b), own));
+    return a == b ? EC_OK : merge(stream, plan, problem, 1, false, ec__supcon_direction(b, a), own);
+}

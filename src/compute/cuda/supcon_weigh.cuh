@@ -1,0 +1,138 @@
+/* What both gradient kernels share: from a tile's scores to its weights, and from sums to the gradient. */
+#ifndef EC_COMPUTE_CUDA_SUPCON_WEIGH_CUH
+#define EC_COMPUTE_CUDA_SUPCON_WEIGH_CUH
+
+#include "compute/cuda/supcon_tile.cuh"
+
+struct gradient_arguments {
+    const char *z[2]; /* copies */
+    int64_t pitch;
+    int32_t panels, global_rows, padded_rows, first, rows, dim;
+    bool wanted[2][2];
+    float scale, shared_shift;
+    const float *weight, *shift; /* (4, G); shift NULL: one for all */
+    float *grad[2];              /* (B, D) */
+};
+
+/* A tile of the matrix as the gradient sees it: row r is own row row + r of modality a, column c is row column + c of
+ * modality b. */
+struct gradient_tile {
+    int a, b;
+    int row;    /* of the own rows */
+    int column; /* of all rows */
+};
+
+/* What rows and columns are weighed with: value 0 of a direction that points from row to column, 1 back. */
+struct column_weights {
+    float weight[TILE], shift[TILE];
+};
+
+/* Starts the copies of what COLUMNS columns are weighed with. */
+template <bool ROW_SHIFT, int COLUMNS>
+static __device__ __forceinline__ void load_column_weights(const gradient_arguments &p, const gradient_tile &tile,
+                                                           column_weights *to) {
+    const int c = (int)threadIdx.x, row = tile.column + c;
+    if (c >= COLUMNS || row >= p.global_rows) return;
+    const int64_t at = (int64_t)direction_of(tile.b, tile.a) * p.global_rows + row;
+    ec__copy4(&to->weight[c], p.weight + at);
+    if (ROW_SHIFT) ec__copy4(&to->shift[c], p.shift + at);
+}
+
+/* A thread's four rows. */
+struct row_weights {
+    float weight[4], shift[4];
+    int row[4]; /* in the global batch */
+};
+
+template <bool ROW_SHIFT>
+static __device__ __forceinline__ row_weights load_row_weights(const gradient_arguments &p, const place &at,
+                                                               const gradient_tile &tile) {
+    row_weights w;
+#pragma unroll
+    for (int r = 0; r < 4; r++) {
+        const int own = tile.row + tile_row(at, r / 2, r % 2 * 2);
+        const int64_t from = (int64_t)direction_of(tile.a, tile.b) * p.global_rows + p.first + own;
+        w.row[r] = p.first + own;
+        w.weight[r] = own < p.rows ? p.weight[from] : 0.f;
+        w.shift[r] = ROW_SHIFT && own < p.rows ? p.shift[from] : 0.f;
+    }
+    return w;
+}
+
+/* Weights of the tile's values, into the panels that add_product reads; columns' numbers there begin at to_column. Values
+ * past the last row of Z, and of a row with itself, get 0. */
+template <class M, bool ROW_SHIFT, int NT>
+static __device__ __forceinline__ void weigh(const gradient_arguments &p, const place &at, const gradient_tile &tile,
+                                             const row_weights &rows, const column_weights &columns,
+                                             const tile_sums<NT> &dots, char *panels, int to_column) {
+    const int first = p.first + tile.row, width = 16 * NT;
+    const bool diagonal = tile.a == tile.b && first < tile.column + width && tile.column < first + TILE;
+    const bool edge = diagonal || tile.column + width > p.global_rows;
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+        const int c = tile_column<NT>(at, n, 0);
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            float w[2];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const float dot = dots.at[r / 2][n][r % 2 * 2 + i];
+                if (ROW_SHIFT) {
+                    const float y = dot * p.scale;
+                    w[i] = rows.weight[r] * ec__exp2(y - rows.shift[r]) +
+                           columns.weight[c + i] * ec__exp2(y - columns.shift[c + i]);
+                } else {
+                    w[i] = ec__exp2(fmaf(dot, p.scale, -p.shared_shift)) * (rows.weight[r] + columns.weight[c + i]);
+                }
+                const int other = tile.column + c + i;
+                if (edge && (other >= p.global_rows || (tile.a == tile.b && other == rows.row[r]))) w[i] = 0;
+            }
+            store_weights(M(), panels, tile_row(at, r / 2, r % 2 * 2), to_column + c, w[0], w[1]);
+        }
+    }
+}
+
+/* grad += sums, which are 128 of its columns from first on. */
+static __device__ __forceinline__ void add_to_gradient(const gradient_arguments &p, const place &at, float *grad,
+                                                       int tile_first, int first, const tile_sums<8> &sums) {
+    const bool pairs = p.dim % 2 == 0;
+#pragma unroll
+    for (int r = 0; r < 4; r++) {
+        const int own = tile_first + tile_row(at, r / 2, r % 2 * 2);
+        if (own >= p.rows) continue;
+        float *row = grad + (int64_t)own * p.dim;
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+            const int c = first + tile_column<8>(at, n, 0);
+            const float x = sums.at[r / 2][n][r % 2 * 2], y = sums.at[r / 2][n][r % 2 * 2 + 1];
+            if (pairs && c < p.dim) {
+                float2 *to = (float2 *)(row + c);
+                const float2 old = *to;
+                *to = make_float2(old.x + x, old.y + y);
+            } else {
+                if (c < p.dim) row[c] += x;
+                if (c + 1 < p.dim) row[c + 1] += y;
+            }
+        }
+    }
+}
+
+static inline gradient_arguments gradient_arguments_of(const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                                       const float *weight, const float *shift, float *const grad[2]) {
+    return {{(const char *)plan->copy[0], (const char *)plan->copy[1]},
+            plan->pitch,
+            (int32_t)(plan->pitch / ROW_BYTES),
+            plan->global_rows,
+            plan->padded_rows,
+            plan->first,
+            plan->rows,
+            plan->dim,
+            {{problem->intra[0], problem->cross}, {problem->cross, problem->intra[1]}},
+            problem->scale,
+            problem->shared_shift,
+            weight,
+            shift,
+            {grad[0], grad[1]}};
+}
+
+#endif
