@@ -67,6 +67,7 @@ ec_status ec__checkpoint_index_checksum(const ec_checkpoint_meta *meta, const ch
     ec__checksum_number(sum, meta->shards);
     ec__checksum_bytes(sum, &meta->best_metric, sizeof meta->best_metric);
     ec__checksum_text(sum, meta->config);
+    if (meta->validation_due) ec__checksum_text(sum, "validation_due");
     for (int i = 0; i < EC_CHECKPOINT_ORIGINS; i++) {
         if (!meta->features[i]) continue;
         ec__checksum_number(sum, i);

@@ -6,7 +6,7 @@
  *     /config                     (1) text: the resolved configuration
  *     /checksum/name (A) text, /checksum/xxh3 (A) uint64: XXH3-64 of every array, in the order of the names' bytes
  * and attributes of the root: format, format_version, program, the fields of ec_checkpoint_meta (image_features and
- * music_features where known), and index_checksum: XXH3-64 of everything besides the arrays' elements, as 16 hex
+ * music_features where known, validation_due where true), and index_checksum: XXH3-64 of everything besides the arrays' elements, as 16 hex
  * digits. Equal contents are equal bytes.
  *
  * A file appears under its name when it is complete and flushed to disk. Nothing here is collective: rank 0 saves,
@@ -43,6 +43,7 @@ typedef struct ec_checkpoint_meta {
     uint64_t seed;            /* with step, the whole state of every random number */
     int32_t ranks, shards;    /* of the run that saved; ranks is for information only */
     double best_metric;       /* the best validation metric so far; NaN: none yet */
+    bool validation_due;      /* the run was stopped before the validation that belongs to this step */
     const char *config;       /* resolved configuration, YAML */
     const char *features[EC_CHECKPOINT_ORIGINS]; /* of images and music: cache/feature_origin.h; NULL: not known */
 } ec_checkpoint_meta;

@@ -40,6 +40,7 @@ static ec_status read_meta(ec_h5 *file, ec_checkpoint *c) {
     EC_TRY(get_count(file, "ranks", &c->meta.ranks));
     EC_TRY(get_count(file, "shards", &c->meta.shards));
     EC_TRY(ec__h5_get_f64(file, "best_metric", &c->meta.best_metric));
+    EC_TRY(ec__h5_has_attribute(file, "validation_due", &c->meta.validation_due));
     if (c->meta.step < 0 || c->meta.epoch < 0 || c->meta.sampler_position < 0)
         EC_FAIL(EC_ERR_DATA, "%s: step, epoch or sampler_position is negative", c->path);
     EC_TRY(ec__h5_shape(file, "config", 1, &one));

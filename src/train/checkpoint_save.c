@@ -19,6 +19,7 @@ static ec_status write_attributes(ec_h5 *file, const ec_checkpoint_meta *meta, c
     EC_RETURN_IF(ec__h5_set_i64(file, "ranks", meta->ranks));
     EC_RETURN_IF(ec__h5_set_i64(file, "shards", meta->shards));
     EC_RETURN_IF(ec__h5_set_f64(file, "best_metric", meta->best_metric));
+    if (meta->validation_due) EC_RETURN_IF(ec__h5_set_i64(file, "validation_due", 1));
     for (int i = 0; i < EC_CHECKPOINT_ORIGINS; i++)
         if (meta->features[i]) EC_RETURN_IF(ec__h5_set_text(file, ec__checkpoint_origin[i], meta->features[i]));
     return ec__h5_set_text(file, "index_checksum", index_checksum);

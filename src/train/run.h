@@ -34,7 +34,8 @@ typedef struct ec_run {
     /* trainer.c */
     float *x[EC_MODALITIES]; /* (B, D) of the running step, back end memory */
     int64_t steps_per_epoch, total_steps, first_step;
-    double best; /* best validation figure so far; NAN before the first */
+    double best;         /* best validation figure so far; NAN before the first */
+    bool validation_due; /* at the step that the run is at: it was stopped before */
     ec_loader *loader;
     ec_validator *validator;
     ec_snapshots *snapshots;
@@ -84,7 +85,8 @@ ec_status ec__snapshots_save(ec_snapshots *snapshots, ec_run *run, int64_t step,
 bool ec__snapshots_failed(ec_snapshots *snapshots);
 ec_status ec__snapshots_check(ec_snapshots *snapshots);
 
-/* Collective. Restores the run from options->resume (see trainer.h): sets first_step, best, heads and moments.
+/* Collective. Restores the run from options->resume (see trainer.h): sets first_step, best, validation_due,
+ * heads and moments.
  * *from names the file, or is NULL where there was nothing to resume from; valid until close. */
 ec_status ec__snapshots_resume(ec_snapshots *snapshots, ec_run *run, const char *resume, const char **from);
 

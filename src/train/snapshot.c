@@ -137,6 +137,7 @@ static ec_status write_snapshot(ec_snapshots *s, ec_run *run, int64_t step, bool
         .ranks = run->comm->size,
         .shards = (int32_t)run->config->distributed.shards,
         .best_metric = run->best,
+        .validation_due = run->validation_due,
         .config = s->config_text,
         .features = {s->features[EC_IMAGE], s->features[EC_MUSIC]},
     };
@@ -199,6 +200,7 @@ static ec_status restore(ec_snapshots *s, ec_run *run, const ec_checkpoint *chec
     EC_RETURN_IF(be->synchronize(be));
     run->first_step = checkpoint->meta.step;
     run->best = checkpoint->meta.best_metric;
+    run->validation_due = checkpoint->meta.validation_due;
     return EC_OK;
 }
 

@@ -157,19 +157,33 @@ static ec_status save(ec_run *run, const ec_train_observer *observer, int64_t st
     return EC_OK;
 }
 
-/* What is due after `step` steps: validation, then a checkpoint. */
+static ec_status validate(ec_run *run, const ec_train_observer *observer, int64_t step, bool *best) {
+    ec_validation_record record = {.step = step, .epoch = (double)step / (double)run->steps_per_epoch};
+    ec__comm_set_context(run->comm, step, "validating");
+    EC_RETURN_IF(ec__validate(run->validator, run, &record));
+    run->validation_due = false;
+    if (run->comm->rank == 0 && observer->validated) observer->validated(observer->arg, &record);
+    *best = record.best && run->config->checkpoint.best;
+    return EC_OK;
+}
+
+/* What the stop of an earlier run put off; the checkpoint is written anew, as it would have been then. */
+static ec_status catch_up(ec_run *run, const ec_train_observer *observer) {
+    bool best = false;
+    if (!run->validation_due || !run->validator) return EC_OK;
+    EC_RETURN_IF(validate(run, observer, run->first_step, &best));
+    return save(run, observer, run->first_step, best);
+}
+
+/* What is due after `step` steps: validation, then a checkpoint. Who asks for a stop may not leave the time to validate:
+ * the run that goes on does it. */
 static ec_status after_step(ec_run *run, const ec_train_observer *observer, int64_t step, bool stopping) {
     const ec_config *c = run->config;
     bool last = step == run->total_steps, epoch_end = step % run->steps_per_epoch == 0;
     int64_t epoch = step / run->steps_per_epoch;
-    ec_validation_record record = {.step = step, .epoch = (double)step / (double)run->steps_per_epoch};
-    bool validate = run->validator && !stopping && (last || (epoch_end && epoch % c->training.validate_every == 0));
-    if (validate) {
-        ec__comm_set_context(run->comm, step, "validating");
-        EC_RETURN_IF(ec__validate(run->validator, run, &record));
-        if (run->comm->rank == 0 && observer->validated) observer->validated(observer->arg, &record);
-    }
-    bool best = c->checkpoint.best && (record.best || (last && !run->validator));
+    bool best = c->checkpoint.best && last && !run->validator;
+    run->validation_due = run->validator && (last || (epoch_end && epoch % c->training.validate_every == 0));
+    if (run->validation_due && !stopping) EC_RETURN_IF(validate(run, observer, step, &best));
     bool due = last || stopping || best || (c->checkpoint.every_steps && step % c->checkpoint.every_steps == 0) ||
                (c->checkpoint.every_epochs && epoch_end && epoch % c->checkpoint.every_epochs == 0);
     return due ? save(run, observer, step, best) : EC_OK;
@@ -211,6 +225,7 @@ ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, 
     ec__comm_set_context(comm, -1, "preparing the first step");
     EC_TRY(ec__snapshots_resume(run.snapshots, &run, options->resume, &from));
     tell_start(&run, observer, from);
+    EC_TRY(catch_up(&run, observer));
     if (run.first_step >= run.total_steps) {
         if (comm->rank == 0) EC_INFO("nothing to do: %lld of %lld steps are made", (long long)run.first_step, (long long)run.total_steps);
         goto done;
