@@ -1,7 +1,10 @@
 /* Reading and checking what a cache file says about itself. */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cache/cache_reader.h"
 #include "core/file.h"
@@ -152,4 +155,28 @@ void ec__cache_release_index(ec_cache *cache) {
     free(cache->encoder_sha256);
     free(cache->preprocessing);
     free(cache->manifest_sha256);
+}
+
+ec_status ec__cache_check_replaceable(const char *path) {
+    static const char signature[] = "\211HDF\r\n\032\n"; /* what every HDF5 file begins with */
+    ec_status status = EC_OK;
+    char begin[sizeof signature] = "";
+    char *format = NULL;
+    ec_h5 *file = NULL;
+    int64_t bytes;
+    EC_TRY(ec__file_size(path, &bytes));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool hdf5 = fd >= 0 && pread(fd, begin, sizeof begin - 1, 0) == sizeof begin - 1 && strcmp(begin, signature) == 0;
+    if (fd >= 0) close(fd);
+    if (hdf5 && ec__h5_open(path, &file) != EC_OK) {
+        ec_error_clear();
+        goto done;
+    }
+    if (hdf5 && ec__h5_get_text(file, "format", &format) == EC_OK && strcmp(format, EC_CACHE_FORMAT) == 0) goto done;
+    EC_FAIL(EC_ERR_DATA, "%s is not a feature cache, and --rebuild replaces nothing else: remove it, or give another name",
+            path);
+done:
+    ec__h5_close(file);
+    free(format);
+    return status;
 }

@@ -25,6 +25,10 @@ typedef struct ec_cache_options {
 ec_status ec__cache_open(const char *path, const ec_cache_options *options, ec_cache **out);
 void ec__cache_close(ec_cache *cache); /* accepts NULL */
 
+/* May a rebuild put another cache in place of the file? EC_ERR_DATA unless it is a feature cache of any version and
+ * making, or an HDF5 file that cannot be opened: a cache cut short, as far as one can tell. */
+ec_status ec__cache_check_replaceable(const char *path);
+
 /* Valid until the cache is closed. */
 const ec_cache_info *ec__cache_info(const ec_cache *cache);
 

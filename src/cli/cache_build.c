@@ -72,6 +72,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     EC_TRY(build_one(cli, values, config, &session, EC_MUSIC, results));
     if (results && session.comm->rank == 0) EC_TRY(cli_print_json(json_incref(results)));
 done:
+    if (status == EC_STOPPED && session.comm->rank == 0) cli_line(ec_error_last()->text);
     json_decref(results);
     cli_session_close(&session, status);
     ec__config_free(config);

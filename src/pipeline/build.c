@@ -79,12 +79,14 @@ static ec_status check_labels(const build *b, const ec_cache_info *found) {
     return EC_OK;
 }
 
-/* Is there a cache already? *current tells whether it is what would be built; one of another making is an error. */
+/* Is there a cache already? *current tells whether it is what would be built; one of another making is an error, unless
+ * it is to be replaced. */
 static ec_status look_at_existing(build *b, bool rebuild, bool *current) {
     ec_status status = EC_OK;
     ec_cache *cache = NULL;
     *current = false;
-    if (rebuild || !ec__file_exists(b->path)) return EC_OK;
+    if (!ec__file_exists(b->path)) return EC_OK;
+    if (rebuild) return ec__cache_check_replaceable(b->path);
     if (ec__cache_open(b->path, NULL, &cache) != EC_OK) {
         ec__error_prefix("there is a file already, and it is no good cache; build with --rebuild to replace it: ");
         EC_TRY(ec_error_last()->code);

@@ -8,7 +8,8 @@
  *     FAULT_AT=N           strikes at the N-th counted call, from 1; 0 or absent: never
  *     FAULT_DO=kill        SIGKILL before the call; what was not written by then is not in the file
  *     FAULT_DO=tear        the same in the middle of a write: half of it is done
- *     FAULT_VICTIM=V       who is killed: a rank, or "all"
+ *     FAULT_DO=USR1        USR1, which asks for a stop, before the call
+ *     FAULT_VICTIM=V       who gets the signal: a rank, or "all"
  *     FAULT_DO=short       the call writes half of what it was asked to, and says so
  *     FAULT_DO=ENOSPC      (or EDQUOT EIO EROFS EACCES) the call fails with that error and does nothing
  *     FAULT_FOR=M          calls from the N-th on that fail or are short (default 1; 0: all)
@@ -42,7 +43,8 @@ typedef enum verdict { PASS, FAIL, HALF, TEAR } verdict;
 /* One process has one set of faults. Written once, before main. */
 static struct {
     int rank, at, times, error; /* error: errno of a call that fails */
-    bool counts, kills, tears, halves;
+    int signal;                 /* that strikes, or 0 */
+    bool counts, tears, halves;
     const char *under, *kinds, *victim, *log, *pids;
 } fault;
 static atomic_int counted;
@@ -91,35 +93,36 @@ __attribute__((constructor)) static void begin(void) {
     int rank = number_of("FAULT_RANK", 0);
     fault.counts = fault.under && (rank < 0 || rank == fault.rank);
     fault.tears = what && strcmp(what, "tear") == 0;
-    fault.kills = fault.tears || (what && strcmp(what, "kill") == 0);
+    fault.signal = fault.tears || (what && strcmp(what, "kill") == 0) ? SIGKILL : 0;
+    if (what && strcmp(what, "USR1") == 0) fault.signal = SIGUSR1;
     fault.halves = what && strcmp(what, "short") == 0;
     fault.error = what ? error_named(what) : 0;
-    if (fault.at && !fault.kills && !fault.halves && !fault.error) abort(); /* FAULT_DO means nothing */
+    if (fault.at && !fault.signal && !fault.halves && !fault.error) abort(); /* FAULT_DO means nothing */
     if (!fault.pids) return;
     snprintf(path, sizeof path, "%s/%d", fault.pids, fault.rank);
     snprintf(text, sizeof text, "%ld\n", (long)getpid());
     append(path, text);
 }
 
-static void kill_rank(const char *number) {
+static void signal_rank(const char *number) {
     char path[PATH_MAX], text[32] = "";
     snprintf(path, sizeof path, "%s/%s", fault.pids, number);
     long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return;
-    if (syscall(SYS_read, fd, text, sizeof text - 1) > 0) kill((pid_t)atol(text), SIGKILL);
+    if (syscall(SYS_read, fd, text, sizeof text - 1) > 0) kill((pid_t)atol(text), fault.signal);
     syscall(SYS_close, fd);
 }
 
-/* Kills the victims, this process last; comes back where it is none of them. */
+/* The victims get the signal, this process last; comes back where it is none of them, or lives. */
 static void strike(void) {
     char number[16];
     bool all = strcmp(fault.victim, "all") == 0;
     for (int rank = 0; all && rank < 64; rank++) {
         snprintf(number, sizeof number, "%d", rank);
-        if (rank != fault.rank) kill_rank(number);
+        if (rank != fault.rank) signal_rank(number);
     }
-    if (all || atoi(fault.victim) == fault.rank) kill(getpid(), SIGKILL);
-    else kill_rank(fault.victim);
+    if (all || atoi(fault.victim) == fault.rank) kill(getpid(), fault.signal);
+    else signal_rank(fault.victim);
 }
 
 static bool has_kind(const char *kind) {
@@ -149,7 +152,7 @@ static verdict judge(const char *kind, const char *path) {
     errno = before;
     if (!now) return PASS;
     if (fault.tears && strcmp(kind, "write") == 0) return TEAR;
-    if (fault.kills) strike();
+    if (fault.signal) strike();
     if (fault.halves && strcmp(kind, "write") == 0) return HALF;
     if (!fault.error) return PASS;
     errno = fault.error;

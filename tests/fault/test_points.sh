@@ -93,6 +93,7 @@ point() { # steps|train|cache TURN TURNS
     victim=$((RANDOM % ranks))
     [ $((RANDOM % 2)) -eq 0 ] || victim=all
     [ $((RANDOM % 2)) -eq 0 ] || do=tear
+    grace=$((RANDOM % 4 == 0))
     rm -rf disturbed built struck
     case $kind in
     steps)
@@ -109,13 +110,14 @@ point() { # steps|train|cache TURN TURNS
         pick "calls-cache-$ranks" "$rank" "$share"
         ;;
     esac
-    what="seed $seed, $kind $2 of $3: $do $victim of $ranks at call $number of rank $rank, then $after ranks"
+    what="seed $seed, $kind $2 of $3: $do $victim of $ranks at call $number of rank $rank, grace $grace s, then $after ranks"
     local faults=("FAULT_UNDER=$under" ${kinds:+"$kinds"} "FAULT_RANK=$rank" "FAULT_AT=$number" "FAULT_DO=$do" "FAULT_VICTIM=$victim"
         "FAULT_LOG=$work/struck")
     case $kind in
     cache) run_ranks "$ranks" killed.log "${faults[@]}" -- cache build cache.yaml --only image ;;
     *) run_ranks "$ranks" killed.log "${faults[@]}" -- train train.yaml logging.folder=disturbed ;;
     esac
+    grace=0
     grep -qx struck struck || complain "the call was never made"
     [ "$code" -ne 0 ] || complain "exit code 0 although a rank was killed"
     no_orphans

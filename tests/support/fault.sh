@@ -3,13 +3,15 @@
 set -eu
 emoclim=$1
 programs=$3
-mpirun=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/mpirun.sh
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+mpirun=$root/tests/support/mpirun.sh
 rm -rf "$2"
 mkdir -p "$2"
 cd "$2"
 work=$PWD
 wrong=0
 what=
+grace=0 # seconds between TERM and KILL that mpirun gives the other ranks when one has failed; by itself it takes 1
 complain() {
     echo "${what:+$what: }$*"
     wrong=$((wrong + 1))
@@ -33,7 +35,7 @@ run_ranks() { # RANKS FILE [FAULT_X=Y...] -- ARGUMENTS...
         "ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0" "$emoclim" "$@")
     code=0
     if [ "$ranks" -eq 1 ]; then "${command[@]}" >"$file" 2>&1 </dev/null || code=$?
-    else "$mpirun" "$ranks" "${command[@]}" >"$file" 2>&1 </dev/null || code=$?; fi
+    else OMPI_MCA_odls_base_sigkill_timeout=$grace "$mpirun" "$ranks" "${command[@]}" >"$file" 2>&1 </dev/null || code=$?; fi
 }
 
 # No rank of the last run_ranks is left, 15 s after its end at the latest.
