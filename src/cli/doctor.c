@@ -18,6 +18,7 @@ enum { TEXT = 160, MOST_WARNINGS = 8 };
 typedef struct report {
     doctor_machine machine;
     ec_compute_about compute;
+    ec_gpu_about gpu;
     char files[TEXT], exchange[TEXT];
     const char *ffmpeg, *launcher; /* NULL: none */
     char backend[TEXT];
@@ -42,6 +43,7 @@ static ec_status look_at_build(report *r) {
     ec_backend *be = NULL;
     doctor_look_at_machine(&r->machine);
     ec__compute_about(&r->compute);
+    ec__gpu_about(&r->gpu);
     ec__cache_about(r->files, sizeof r->files);
     ec__dist_about(r->exchange, sizeof r->exchange);
     r->ffmpeg = ec__media_ffmpeg();
@@ -89,6 +91,17 @@ static void format_bytes(int64_t bytes, char into[32]) {
     else snprintf(into, 32, "%.1f GiB", (double)bytes / (double)(1 << 30));
 }
 
+static ec_status print_gpus(const report *r) {
+    const ec_gpu_about *g = &r->gpu;
+    if (g->count == 0) EC_RETURN_IF(cli_print("gpu         none: %s\n", g->missing));
+    for (int32_t i = 0; i < g->count && i < EC_GPUS; i++)
+        EC_RETURN_IF(cli_print("%s GPU %d: %s\n", i == 0 ? "gpu        " : "           ", i, g->gpu[i].text));
+    if (g->count > EC_GPUS) EC_RETURN_IF(cli_print("            and %d more\n", g->count - EC_GPUS));
+    if (!*g->module) return EC_OK;
+    EC_RETURN_IF(cli_print("            %s\n", g->versions));
+    return cli_print("            module %s%s\n", g->module, g->emulated ? ", emulated: the CPU computes, for tests" : "");
+}
+
 static ec_status print_machine(const report *r) {
     char memory[32], available[32], shared[32];
     format_bytes(r->machine.memory, memory);
@@ -100,6 +113,7 @@ static ec_status print_machine(const report *r) {
     EC_RETURN_IF(cli_print("memory      %s, %s free; /dev/shm %s free\n", memory, available, shared));
     EC_RETURN_IF(cli_print("arithmetic  back end %s, %d threads; %s, %s%s\n", r->backend, r->width, r->compute.library,
                            r->compute.instructions, r->compute.bf16 ? "" : ", no bf16"));
+    EC_RETURN_IF(print_gpus(r));
     EC_RETURN_IF(cli_print("files       %s\n", r->files));
     EC_RETURN_IF(cli_print("media       JPEG, PNG, WAV%s%s\n", r->ffmpeg ? ", and what FFmpeg reads: " : "",
                            r->ffmpeg ? r->ffmpeg : ""));
@@ -129,6 +143,15 @@ static ec_status print_text(const report *r, const ec_comm *comm) {
     return r->warnings ? EC_OK : cli_print("all is well\n");
 }
 
+static json_t *gpus_json(const ec_gpu_about *g) {
+    json_t *list = json_array();
+    for (int32_t i = 0; i < g->count && i < EC_GPUS && list; i++)
+        json_array_append_new(list, json_pack("{s:i, s:s, s:b}", "gpu", i, "text", g->gpu[i].text, "usable",
+                                              g->gpu[i].usable));
+    return json_pack("{s:o, s:s, s:s, s:s, s:b}", "gpus", list, "gpu_missing", g->missing, "gpu_versions", g->versions,
+                     "gpu_module", g->module, "gpu_emulated", g->emulated);
+}
+
 static json_t *ranks_json(const report *r, const ec_comm *comm) {
     json_t *list = json_array();
     for (int32_t i = 0; i < comm->size && list; i++) {
@@ -154,6 +177,7 @@ static ec_status print_json(const report *r, const ec_comm *comm) {
     json_t *talk = json_pack("{s:o, s:f, s:f, s:b}", "ranks", ranks_json(r, comm), "barrier_us", r->talk.barrier_us,
                              "all_gather_1mib_us", r->talk.gather_us, "sums_right", r->talk.sums_right);
     if (!root || !talk || json_object_update_new(root, talk) != 0 ||
+        json_object_update_new(root, gpus_json(&r->gpu)) != 0 ||
         json_object_set_new(root, "warnings", warnings) != 0) {
         json_decref(root);
         return EC_ERROR(EC_ERR_MEMORY, "no memory for the JSON output");

@@ -16,6 +16,8 @@ typedef struct cli_session {
 typedef struct cli_session_options {
     const char *comm;   /* NULL: "auto" */
     const char *device; /* NULL: "auto" */
+    ec_math math;       /* of products on a GPU */
+    bool fast;          /* need not give the same bits every time */
     int64_t threads;    /* of this rank; 0: the processors of the host shared between its ranks */
     double deadline_s, patience_s; /* both 0: the communicator's own */
     const ec_config *config; /* borrowed; what all ranks must agree on, or NULL */

@@ -1,6 +1,8 @@
 /* Which back ends this build has: the only file that names them. */
+#include <stdio.h>
 #include <string.h>
 
+#include "compute/about.h"
 #include "compute/backend.h"
 #include "compute/cpu/cpu.h"
 #include "compute/cuda/module.h"
@@ -27,6 +29,40 @@ ec_status ec__backend_open_with(const char *name, const ec_backend_options *opti
         return ec__cpu_backend_open(options->threads, out);
     }
     return EC_ERROR(EC_ERR_ENV, "no back end is named \"%s\": there are cpu, cuda and auto", name);
+}
+
+static void describe(int32_t number, const struct ec_cuda_compute *compute, ec_gpu *out) {
+    ec_cuda_device d;
+    if (compute->device(number, &d) != EC_OK) {
+        snprintf(out->text, sizeof out->text, "%.*s", EC_GPU_TEXT - 1, ec_error_last()->text);
+        ec_error_clear();
+        return;
+    }
+    out->usable = !*d.unusable;
+    snprintf(out->text, sizeof out->text, "%s, %.1f GiB, %d multiprocessors, compute capability %d.%d, at %s%s%s", d.name,
+             (double)d.memory / (double)(1 << 30), d.multiprocessors, d.major, d.minor, d.bus, *d.unusable ? ": " : "",
+             d.unusable);
+}
+
+void ec__gpu_about(ec_gpu_about *out) {
+    const ec_module *module;
+    ec_cuda_versions v;
+    *out = (ec_gpu_about){.count = 0};
+    if (ec__module_cuda(&module) != EC_OK) goto missing;
+    snprintf(out->module, sizeof out->module, "%s", ec__module_cuda_path());
+    out->emulated = strcmp(module->kind, "cuda") != 0;
+    module->compute->versions(&v);
+    snprintf(out->versions, sizeof out->versions, "CUDA driver %d.%d, runtime %d.%d; %s", v.driver / 1000,
+             v.driver % 1000 / 10, v.runtime / 1000, v.runtime % 1000 / 10, v.libraries);
+    if (module->compute->device_count(&out->count) != EC_OK) goto missing;
+    for (int32_t i = 0; i < out->count && i < EC_GPUS; i++) describe(i, module->compute, &out->gpu[i]);
+    for (int32_t i = 0; i < out->count && i < EC_GPUS; i++)
+        if (out->gpu[i].usable) return;
+    snprintf(out->missing, sizeof out->missing, "none of them can be used");
+    return;
+missing:
+    snprintf(out->missing, sizeof out->missing, "%s", ec_error_last()->text);
+    ec_error_clear();
 }
 
 ec_status ec__backend_open(const char *name, int32_t threads, ec_backend **out) {

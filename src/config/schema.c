@@ -138,6 +138,9 @@ const ec__key ec__schema[] = {
            "how ranks exchange: `auto`: mpi where a launcher started several, else self; `mpi-plain`: without shared "
            "memory"),
     CHOICE(distributed.device, "auto", NAMES("auto", "cpu", "cuda"), FREE, "where the arithmetic is done"),
+    CHOICE(distributed.precision, "float32", NAMES("float32", "tf32", "bf16"), DYNAMICS,
+           "what a GPU may round the factors of matrix products to; sums, weights and the optimizer stay float32, and so "
+           "does all that a CPU computes"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
     ABOVE(distributed.deadline_s, "60", 0, 86400, FREE,

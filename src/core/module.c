@@ -64,6 +64,16 @@ static bool try_folder(const char *folder) {
     return false;
 }
 
+static bool have_driver(void) {
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (!driver) {
+        add_reason("there is no driver of NVIDIA's GPUs", dlerror());
+        return false;
+    }
+    dlclose(driver);
+    return true;
+}
+
 static void load(void) {
     const char *asked = getenv("EMOCLIM_MODULE_PATH");
     char self[PATH_MAX], beside[PATH_MAX + 32];
@@ -77,6 +87,7 @@ static void load(void) {
         else try_file(asked);
         return;
     }
+    if (!have_driver()) return;
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length <= 0) {
         add_reason("/proc/self/exe", "cannot be read");

@@ -26,6 +26,8 @@ typedef struct ec_module {
 /* The module "emoclim_cuda", loaded at the first call; kept until the process ends. Safe to call from any thread.
  * Looked for in the folder of the program, then in ../lib/emoclim beside it; the environment variable EMOCLIM_MODULE_PATH
  * names another folder or the file itself, and then nothing else is tried; an empty value forbids modules.
+ * Without that variable, where the driver of NVIDIA's GPUs is not installed, nothing is loaded either: the libraries behind
+ * the module take long.
  * EC_ERR_ENV with every place and reason when there is none that loads, or when it belongs to another build. */
 ec_status ec__module_cuda(const ec_module **out);
 
