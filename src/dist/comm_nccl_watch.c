@@ -9,8 +9,8 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-/* For so long a waiting rank only looks again; then it naps between looks. */
-enum { PATIENCE_NS = 2000000, NAP_NS = 20000 };
+/* For so long a waiting rank only looks again; then it naps between looks, the longer the longer it has waited. */
+enum { PATIENCE_NS = 2000000, NAP_NS = 20000, LONGEST_NAP_NS = 1000000 };
 
 /* NCCL learns that a peer has gone before anybody knows which rank that was: so much time to find out. */
 static const double naming_s = 4;
@@ -42,10 +42,16 @@ void ec__nccl_watch_close(ec_nccl_comm *n) {
     (void)cudaGetLastError();
 }
 
+static void nap(int64_t ns) {
+    const int64_t least = ns < NAP_NS ? NAP_NS : ns;
+    const struct timespec time = {.tv_nsec = least < LONGEST_NAP_NS ? least : LONGEST_NAP_NS};
+    nanosleep(&time, NULL);
+}
+
 /* One look of a rank that waits. Ends the run when NCCL has failed: others may wait for ever for what it should have
  * done. */
 ec_status ec__nccl_look(ec_nccl_comm *n, ec_nccl_wait *wait) {
-    const struct timespec nap = {.tv_nsec = NAP_NS};
+    const int64_t waited_ns = ec__now_ns() - wait->since_ns;
     ec__comm_device_at(n->base.host, n->place->place, n->place->bytes);
     if (wait->failed_ns == 0 && ec__nccl_link_error(n) != EC_OK) {
         wait->failed_ns = ec__now_ns();
@@ -56,8 +62,8 @@ ec_status ec__nccl_look(ec_nccl_comm *n, ec_nccl_wait *wait) {
         n->base.ops->abort(&n->base, ec_status_exit_code(EC_ERR_DIST), ec_error_last()->text);
         return EC_ERR_DIST;
     }
-    if (ec__now_ns() - wait->since_ns < PATIENCE_NS) sched_yield();
-    else nanosleep(&nap, NULL);
+    if (waited_ns < PATIENCE_NS) sched_yield();
+    else nap(waited_ns / 100);
     return EC_OK;
 }
 
