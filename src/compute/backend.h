@@ -79,6 +79,8 @@ struct ec_backend {
     const ec_supcon_ops *supcon;
     const ec_optim_ops *optim;
     const ec_encoder_ops *encoder;
+    /* Threads of this rank for work on host memory: decoding, ranking. A CPU's are also its streams. */
+    ec_pool *pool;
 
     /* The stream for work outside for_each. */
     ec_stream *(*main_stream)(ec_backend *be);

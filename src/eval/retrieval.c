@@ -9,6 +9,9 @@
 /* Queries scored at a time by one task. A constant, so that the cut does not depend on threads or ranks. */
 enum { QUERY_BLOCK = 16 };
 
+/* Scores at a time where they are made by another back end than the CPU. */
+enum { ROUND_SCORES = 1 << 24 };
+
 void ec__retrieval_score(const bool *relevant, int64_t count, double metrics[EC_METRICS]) {
     static const int64_t cutoffs[] = {[EC_P_AT_1] = 1, [EC_P_AT_5] = 5, [EC_P_AT_10] = 10};
     int64_t found = 0;
@@ -38,17 +41,13 @@ typedef struct evaluation {
     double (*per_query)[EC_METRICS]; /* of all queries; this rank fills its own */
 } evaluation;
 
-static ec_status score_block(void *arg, int32_t task, ec_stream *stream) {
-    evaluation *e = arg;
+/* Metrics of queries [begin, begin + rows) from their scores (rows, items). */
+static ec_status rank_rows(const evaluation *e, int64_t begin, int32_t rows, const float *scores) {
     ec_status status = EC_OK;
-    int64_t items = e->item->count, begin = e->share.first + (int64_t)task * QUERY_BLOCK;
-    int32_t rows = (int32_t)(e->share.last - begin < QUERY_BLOCK ? e->share.last - begin : QUERY_BLOCK);
-    float *scores = malloc(sizeof *scores * (size_t)items * QUERY_BLOCK);
+    const int64_t items = e->item->count;
     ec_ranked *ranked = malloc(sizeof *ranked * (size_t)items);
     bool *relevant = malloc((size_t)items);
-    if (!scores || !ranked || !relevant) EC_FAIL(EC_ERR_MEMORY, "no memory to rank %lld items", (long long)items);
-    EC_TRY(ec__similarity_block(e->be, stream, e->query_unit + (begin - e->share.first) * e->dim, rows, e->item_unit,
-                                items, e->dim, scores));
+    if (!ranked || !relevant) EC_FAIL(EC_ERR_MEMORY, "no memory to rank %lld items", (long long)items);
     for (int32_t q = 0; q < rows; q++) {
         int64_t query = begin + q, count = 0;
         for (int64_t i = 0; i < items; i++)
@@ -60,7 +59,72 @@ static ec_status score_block(void *arg, int32_t task, ec_stream *stream) {
 done:
     free(relevant);
     free(ranked);
+    return status;
+}
+
+static int32_t rows_from(const evaluation *e, int64_t begin, int32_t most) {
+    return (int32_t)(e->share.last - begin < most ? e->share.last - begin : most);
+}
+
+static ec_status score_block(void *arg, int32_t task, ec_stream *stream) {
+    const evaluation *e = arg;
+    ec_status status = EC_OK;
+    const int64_t items = e->item->count, begin = e->share.first + (int64_t)task * QUERY_BLOCK;
+    const int32_t rows = rows_from(e, begin, QUERY_BLOCK);
+    float *scores = malloc(sizeof *scores * (size_t)items * QUERY_BLOCK);
+    if (!scores) EC_FAIL(EC_ERR_MEMORY, "no memory for the scores of %lld items", (long long)items);
+    EC_TRY(ec__similarity_block(e->be, stream, e->query_unit + (begin - e->share.first) * e->dim, rows, e->item_unit,
+                                items, e->dim, scores));
+    EC_TRY(rank_rows(e, begin, rows, scores));
+done:
     free(scores);
+    return status;
+}
+
+/* A round of queries whose scores were made where the host cannot look and have been brought here. */
+typedef struct round {
+    const evaluation *e;
+    int64_t begin;
+    int32_t rows;
+    float *scores; /* (rows, items) */
+} round;
+
+static ec_status rank_block(void *arg, int32_t task, int32_t worker) {
+    const round *r = arg;
+    const int32_t at = task * QUERY_BLOCK, left = r->rows - at;
+    (void)worker;
+    return rank_rows(r->e, r->begin + at, left < QUERY_BLOCK ? left : QUERY_BLOCK, r->scores + at * r->e->item->count);
+}
+
+/* The same as score_block for all own queries, on a back end with memory of its own: large products there, ranking by
+ * the threads of the host. */
+static ec_status score_rounds(const evaluation *e) {
+    ec_status status = EC_OK;
+    ec_backend *be = e->be;
+    ec_stream *stream = be->main_stream(be);
+    const int64_t items = e->item->count;
+    const int32_t most = (int32_t)(items < ROUND_SCORES / QUERY_BLOCK ? ROUND_SCORES / items : QUERY_BLOCK);
+    const size_t row = sizeof(float) * (size_t)e->dim, scores_bytes = sizeof(float) * (size_t)items * (size_t)most;
+    void *item = NULL, *query = NULL, *scores = NULL, *host = NULL;
+    EC_TRY(be->memory->alloc(be, row * (size_t)items, &item));
+    EC_TRY(be->memory->alloc(be, row * (size_t)most, &query));
+    EC_TRY(be->memory->alloc(be, scores_bytes, &scores));
+    EC_TRY(be->memory->alloc_host(be, scores_bytes, &host));
+    EC_TRY(be->memory->upload(be, stream, item, e->item_unit, row * (size_t)items));
+    for (round r = {.e = e, .begin = e->share.first, .scores = host}; r.begin < e->share.last; r.begin += r.rows) {
+        r.rows = rows_from(e, r.begin, most);
+        EC_TRY(be->memory->upload(be, stream, query, e->query_unit + (r.begin - e->share.first) * e->dim,
+                                  row * (size_t)r.rows));
+        EC_TRY(ec__similarity_block(be, stream, query, r.rows, item, items, e->dim, scores));
+        EC_TRY(be->memory->download(be, stream, host, scores, sizeof(float) * (size_t)items * (size_t)r.rows));
+        EC_TRY(be->synchronize(be));
+        EC_TRY(ec__pool_run(be->pool, (r.rows + QUERY_BLOCK - 1) / QUERY_BLOCK, rank_block, &r));
+    }
+done:
+    be->memory->free_host(be, host);
+    be->memory->free(be, scores);
+    be->memory->free(be, query);
+    be->memory->free(be, item);
     return status;
 }
 
@@ -118,7 +182,8 @@ static ec_status score_own_part(evaluation *e) {
         EC_FAIL(EC_ERR_MEMORY, "no memory for %lld embeddings and their scores", (long long)(own + items));
     EC_TRY(ec__normalize_rows("query", first, e->query->embedding + first * e->dim, own, e->dim, e->query_unit));
     EC_TRY(ec__normalize_rows("item", 0, e->item->embedding, items, e->dim, e->item_unit));
-    EC_TRY(e->be->for_each(e->be, (int32_t)((own + QUERY_BLOCK - 1) / QUERY_BLOCK), score_block, e));
+    const int32_t blocks = (int32_t)((own + QUERY_BLOCK - 1) / QUERY_BLOCK);
+    EC_TRY(e->be->native_queue(e->be) ? score_rounds(e) : e->be->for_each(e->be, blocks, score_block, e));
 done:
     free(e->query_unit);
     free(e->item_unit);

@@ -69,6 +69,7 @@ static ec_status show(const ec_encode *call, const char *layer, const float *x, 
     host = malloc(bytes);
     if (!host) EC_FAIL(EC_ERR_MEMORY, "no memory to show a layer");
     EC_TRY(call->be->memory->download(call->be, call->stream, host, x, bytes));
+    EC_TRY(call->be->synchronize(call->be));
     call->probe(call->probe_arg, layer, call->first, call->count, host, per_sample);
 done:
     free(host);
@@ -254,6 +255,7 @@ static ec_status build(ec_backend *be, const ec_weights *weights, clip_vit *net)
     net->vectors = memory;
     arena = ec__arena_over(memory, ec__arena_used(&arena));
     EC_RETURN_IF(place_vectors(be, &arena, weights, net));
+    EC_RETURN_IF(be->synchronize(be)); /* the weights are not kept */
     EC_RETURN_IF(be->encoder->linear_new(be, net->precision, net->shape.width, net->patch_size,
                                          ec__weights_get(weights, "visual.conv1.weight"), NULL, &net->conv1));
     EC_RETURN_IF(pack_blocks(be, weights, net));

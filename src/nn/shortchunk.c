@@ -46,9 +46,15 @@ static scratch carve(const shortchunk *net, ec_backend *be, ec_arena *arena) {
     return s;
 }
 
+static size_t input_bytes(const shortchunk *net) {
+    return sizeof(float) * (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames;
+}
+
 /* Normalised log-mel spectrograms of the clips into host memory (n, mels, T); missing clips repeat the last one. */
-static ec_status spectrograms(const shortchunk *net, const ec_encode *call, float *out) {
+static ec_status spectrograms(const void *state, const ec_encode *call) {
     ec_status status = EC_OK;
+    const shortchunk *net = state;
+    float *out = call->staging;
     const size_t size = (size_t)EC_SHORTCHUNK_MELS * (size_t)net->frames, bytes = ec__logmel_workspace(net->logmel);
     void *workspace = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
     if (!workspace) EC_FAIL(EC_ERR_MEMORY, "no memory for a spectrogram");
@@ -67,16 +73,8 @@ done:
 }
 
 static ec_status load_input(const shortchunk *net, const ec_encode *call, const scratch *s) {
-    ec_status status = EC_OK;
-    const size_t bytes = sizeof(float) * (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames;
-    float *host = malloc(bytes);
-    if (!host) EC_FAIL(EC_ERR_MEMORY, "no memory for spectrograms");
-    EC_TRY(spectrograms(net, call, host));
-    EC_TRY(call->be->memory->upload(call->be, call->stream, s->input, host, bytes));
-    EC_TRY(call->be->encoder->maps_load(call->be, call->stream, &net->layers[0].in, s->input, s->maps[0]));
-done:
-    free(host);
-    return status;
+    EC_RETURN_IF(call->be->memory->upload(call->be, call->stream, s->input, call->staging, input_bytes(net)));
+    return call->be->encoder->maps_load(call->be, call->stream, &net->layers[0].in, s->input, s->maps[0]);
 }
 
 /* Shows a layer's maps to the probe. */
@@ -93,6 +91,7 @@ static ec_status show(const ec_encode *call, int32_t number, const ec_maps *maps
     EC_TRY(call->be->memory->alloc(call->be, bytes, &plain));
     EC_TRY(call->be->encoder->maps_store(call->be, call->stream, maps, x, plain));
     EC_TRY(call->be->memory->download(call->be, call->stream, host, plain, bytes));
+    EC_TRY(call->be->synchronize(call->be));
     snprintf(name, sizeof name, "layer%d", number);
     call->probe(call->probe_arg, name, call->first, call->count, host, per_sample);
 done:
@@ -267,8 +266,8 @@ ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options,
     EC_TRY(build_layers(be, &weights, net));
     describe(net, &weights, named(&weights, "spec.mel_scale.fb")->found ? "stored" : "computed", info);
     carve(net, be, &arena);
-    *out = (ec_net){.state = net, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena), .forward = forward,
-                    .free = net_free};
+    *out = (ec_net){.state = net, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena),
+                    .staging = input_bytes(net), .prepare = spectrograms, .forward = forward, .free = net_free};
     net = NULL;
 done:
     net_free(net, be);

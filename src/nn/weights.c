@@ -160,9 +160,9 @@ static void draw_four(uint64_t seed, uint64_t number, uint32_t block, const ec_i
         }
 }
 
-static ec_status fill_one(void *arg, int32_t task, ec_stream *stream) {
+static ec_status fill_one(void *arg, int32_t task, int32_t worker) {
     const fill *f = arg;
-    (void)stream;
+    (void)worker;
     ec_weight *w = &f->weights->item[task];
     for (int64_t at = 0; at < w->count; at += 4) {
         float four[4];
@@ -175,7 +175,7 @@ static ec_status fill_one(void *arg, int32_t task, ec_stream *stream) {
 
 ec_status ec__weights_randomize(ec_weights *weights, ec_backend *be, uint64_t seed) {
     fill f = {.weights = weights, .seed = seed};
-    return be->for_each(be, weights->count, fill_one, &f);
+    return ec__pool_run(be->pool, weights->count, fill_one, &f);
 }
 
 static int by_name(const void *a, const void *b) {

@@ -20,7 +20,7 @@ struct ec_featurizer {
     ec_cache_identity identity;
     char *preprocessing; /* what identity points to */
     int32_t batch;       /* items that fill all threads */
-    float *inputs;       /* (batch, views, input_count) */
+    float *inputs;       /* (batch, views, input_count), the back end's host memory */
 };
 
 static ec_encoder_options encoder_options(const ec_config *config, ec_modality modality) {
@@ -112,6 +112,7 @@ static ec_status check_input(const ec_config *config, const ec_encoder_info *inf
 
 ec_status ec__featurizer_open(ec_backend *be, const ec_config *config, ec_modality modality, ec_featurizer **out) {
     ec_status status = EC_OK;
+    void *memory = NULL;
     ec_featurizer *f = calloc(1, sizeof *f);
     if (!f) EC_FAIL(EC_ERR_MEMORY, "no memory for an encoder");
     f->be = be;
@@ -134,8 +135,8 @@ ec_status ec__featurizer_open(ec_backend *be, const ec_config *config, ec_modali
     };
     f->batch = 8 * be->width(be);
     size_t items = (size_t)f->batch * (size_t)f->identity.views;
-    f->inputs = malloc(sizeof *f->inputs * items * (size_t)info->input_count);
-    if (!f->inputs) EC_FAIL(EC_ERR_MEMORY, "no memory for %d inputs of the encoder", f->batch);
+    EC_TRY(be->memory->alloc_host(be, sizeof *f->inputs * items * (size_t)info->input_count, &memory));
+    f->inputs = memory;
     *out = f;
     f = NULL;
 done:
@@ -145,7 +146,7 @@ done:
 
 void ec__featurizer_free(ec_featurizer *f) {
     if (!f) return;
-    free(f->inputs);
+    f->be->memory->free_host(f->be, f->inputs);
     free(f->preprocessing);
     ec__encoder_free(f->encoder);
     free(f);
@@ -210,8 +211,8 @@ typedef struct preparation {
     ec_media_failure *failures;
 } preparation;
 
-static ec_status prepare(void *arg, int32_t task, ec_stream *stream) {
-    (void)stream;
+static ec_status prepare(void *arg, int32_t task, int32_t worker) {
+    (void)worker;
     preparation *p = arg;
     ec_featurizer *f = p->f;
     const ec_media_item *item = &p->items[task];
@@ -233,7 +234,7 @@ ec_status ec__featurize(ec_featurizer *f, const ec_media_item *items, int32_t co
     for (int32_t first = 0; first < count; first += f->batch) {
         int32_t n = count - first < f->batch ? count - first : f->batch;
         preparation p = {.f = f, .items = items + first, .failures = failures + first};
-        EC_RETURN_IF(f->be->for_each(f->be, n, prepare, &p));
+        EC_RETURN_IF(ec__pool_run(f->be->pool, n, prepare, &p));
         EC_RETURN_IF(ec__encoder_forward(f->encoder, n * views, f->inputs,
                                          features + (int64_t)first * views * f->identity.width));
     }

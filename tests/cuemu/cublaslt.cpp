@@ -188,6 +188,13 @@ extern "C" cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out
     return CUBLAS_STATUS_SUCCESS;
 }
 
+extern "C" cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                           cublasLtMatrixLayoutAttribute_t attribute,
+                                                           const void *value, size_t bytes) {
+    if (attribute != CUBLASLT_MATRIX_LAYOUT_COLS) return CUBLAS_STATUS_NOT_SUPPORTED;
+    return set(layout->columns, value, bytes);
+}
+
 extern "C" cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
     delete layout;
     return CUBLAS_STATUS_SUCCESS;
@@ -252,8 +259,10 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&chosen, algo, sizeof chosen);
     const Matrix ma = {a_layout, a}, mb = {b_layout, b}, md = {d_layout, d};
-    if (chosen.m != now.m || chosen.n != now.n || chosen.k != now.k || chosen.operations != now.operations)
-        return CUBLAS_STATUS_INVALID_VALUE; /* chosen for another problem */
+    /* Chosen for another problem? More or fewer columns are no matter to an algorithm that needs no workspace. */
+    if (chosen.m != now.m || chosen.k != now.k || chosen.operations != now.operations ||
+        (chosen.n != now.n && chosen.workspace != 0))
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (!is_device(a, ma.bytes()) || !is_device(b, mb.bytes()) || !is_device(d, md.bytes()) || c != d)
         return CUBLAS_STATUS_INVALID_VALUE;
     if (!aligned(a, chosen.alignment[0]) || !aligned(b, chosen.alignment[1]) || !aligned(d, chosen.alignment[3]))

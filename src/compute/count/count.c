@@ -145,6 +145,7 @@ ec_status ec__backend_open_count(ec_backend *like, ec_tally *tally, ec_backend *
         .optim = &ec__count_optim_ops,
         .supcon = &ec__count_supcon_ops,
         .encoder = like->encoder,
+        .pool = like->pool,
         .main_stream = count_main_stream,
         .for_each = count_for_each,
         .stream_index = count_stream_index,

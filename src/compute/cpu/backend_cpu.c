@@ -143,6 +143,7 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
         .close = cpu_close,
     };
     EC_TRY(ec__pool_new(threads, &be->pool));
+    be->base.pool = be->pool;
     be->streams = calloc((size_t)ec__pool_threads(be->pool), sizeof *be->streams);
     if (!be->streams) EC_FAIL(EC_ERR_MEMORY, "no memory for the CPU back end");
     EC_TRY(ec__pool_run_on_each(be->pool, open_stream, be));

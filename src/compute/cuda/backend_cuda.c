@@ -100,6 +100,8 @@ static ec_status cuda_replay(ec_backend *be, const ec_recording *recording) {
 static void cuda_close(ec_backend *base) {
     ec_cuda_backend *be = ec__cuda(base);
     if (!be) return;
+    if (be->dnn) (void)cudaStreamSynchronize(be->stream[0].queue);
+    ec__cuda_dnn_close(be); /* its handles know the streams */
     for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
         ec_stream *stream = &be->stream[s];
         if (stream->queue) {
@@ -112,6 +114,7 @@ static void cuda_close(ec_backend *base) {
     if (be->forked) (void)cudaEventDestroy(be->forked);
     ec__cuda_matmul_close(be);
     (void)cudaGetLastError();
+    ec__pool_free(base->pool);
     free(be);
 }
 
@@ -176,6 +179,7 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
         .width = cuda_width,
         .close = cuda_close,
     };
+    EC_TRY(ec__pool_new(options->threads, &be->base.pool));
     be->deterministic = options->deterministic;
     be->device = options->device;
     EC_TRY(check_tables(&be->base));

@@ -24,6 +24,7 @@ enum { EC_CUDA_STREAMS = 8 };
 /* What each has for the sums of its kernels. */
 enum { EC_CUDA_SCRATCH_BYTES = 1 << 20, EC_CUDA_TICKETS = 256 };
 
+typedef struct ec_cuda_dnn ec_cuda_dnn;     /* dnn.c: cuDNN */
 typedef struct ec_cuda_dense ec_cuda_dense; /* gemm.c: cuBLASLt and the algorithms that prepare chose */
 
 struct ec_stream {
@@ -42,6 +43,7 @@ typedef struct ec_cuda_backend {
     cudaEvent_t forked;
     ec_stream *inside; /* the stream of the task that for_each is in; NULL outside */
     ec_cuda_dense *dense;
+    ec_cuda_dnn *dnn; /* NULL until the first convolution */
 } ec_cuda_backend;
 
 static inline ec_cuda_backend *ec__cuda(ec_backend *be) { return (ec_cuda_backend *)be; }
@@ -57,6 +59,9 @@ extern const ec_head_ops ec__cuda_head_ops __attribute__((weak));
 extern const ec_optim_ops ec__cuda_optim_ops __attribute__((weak));
 extern const ec_supcon_ops ec__cuda_supcon_ops __attribute__((weak));
 extern const ec_encoder_ops ec__cuda_encoder_ops __attribute__((weak));
+
+/* dnn.c; also when it was not opened. */
+void ec__cuda_dnn_close(ec_cuda_backend *be);
 
 /* A back end on a device that can be used. */
 ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out);

@@ -12,6 +12,12 @@
 
 enum { ALIGNED = 16, UNALIGNED = 4, LEVELS = 2 };
 
+/* Where rows must be alike whatever their number, the algorithm is chosen for so many, and it may have neither a
+ * workspace nor parts of a sum that are put together: an element of c is then made by one block of threads in one chain
+ * over k. That this chain is the same for every m follows from there being one algorithm; cuBLAS does not promise it in
+ * so many words. */
+enum { CHOSEN_ROWS = 1024 };
+
 /* Workspaces grow by adding, never by moving: a recording has the address of the one that it used. */
 static const size_t level_bytes[LEVELS] = {(size_t)4 << 20, (size_t)32 << 20};
 
@@ -78,6 +84,8 @@ static ec_cuda_matmul clean_key(const ec_cuda_matmul *from) {
     key.gemm.transpose_a = g->transpose_a, key.gemm.transpose_b = g->transpose_b;
     key.gemm.bias = g->bias, key.gemm.accumulate = g->accumulate, key.gemm.activation = g->activation;
     key.input = from->input, key.output = from->output;
+    key.rows_alike = from->rows_alike;
+    if (key.rows_alike) key.gemm.m = CHOSEN_ROWS;
     return key;
 }
 
@@ -126,13 +134,15 @@ static ec_status describe(const ec_cuda_backend *be, product *p) {
     return EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->c, type_of(p->key.output), n, m, g->ldc));
 }
 
-static ec_status prefer(const ec_cuda_backend *be, uint32_t alignment, cublasLtMatmulPreference_t preference) {
+static ec_status prefer(const ec_cuda_backend *be, const product *p, cublasLtMatmulPreference_t preference) {
     static const cublasLtMatmulPreferenceAttributes_t sides[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
-    const uint64_t bytes = level_bytes[LEVELS - 1];
+    const uint64_t bytes = p->key.rows_alike ? 0 : level_bytes[LEVELS - 1];
+    const uint32_t alignment = p->alignment;
     /* Deterministic: the sum over k is made in one sequence, not in parts that are added up. */
-    const uint32_t reduction = be->deterministic ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
+    const bool whole = be->deterministic || p->key.rows_alike;
+    const uint32_t reduction = whole ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
     EC_RETURN_IF(EC_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                                 &bytes, sizeof bytes)));
     EC_RETURN_IF(EC_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -156,7 +166,7 @@ static ec_status choose(const ec_cuda_backend *be, product *p) {
     int found = 0;
     const ec_gemm *g = &p->key.gemm;
     EC_TRY(EC_CUBLAS(cublasLtMatmulPreferenceCreate(&preference)));
-    EC_TRY(prefer(be, p->alignment, preference));
+    EC_TRY(prefer(be, p, preference));
     const cublasStatus_t outcome = cublasLtMatmulAlgoGetHeuristic(be->dense->handle, p->desc, p->b, p->a, p->c, p->c,
                                                                   preference, 1, &best, &found);
     if (outcome != CUBLAS_STATUS_SUCCESS || found == 0)
@@ -214,6 +224,14 @@ ec_status ec__cuda_matmul_prepare(ec_cuda_backend *be, const ec_cuda_matmul *des
 /* GELU and quick GELU, or with other types whatever there is. */
 static bool needs_kernel(const ec_gemm *g) { return g->activation == EC_ACT_GELU || g->activation == EC_ACT_QUICK_GELU; }
 
+/* Says to a plan that serves every m how many rows there are this time. */
+static ec_status tell_rows(product *p, int32_t m) {
+    const uint64_t rows = (uint64_t)m;
+    if (!p->key.rows_alike) return EC_OK;
+    EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->a, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows)));
+    return EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows));
+}
+
 extern ec_status ec__cuda_bias_activation(ec_stream *stream, int32_t m, int32_t n, int32_t ldy, const float *bias,
                                           ec_activation activation, ec_precision y_precision, void *y)
     __attribute__((weak));
@@ -229,6 +247,7 @@ ec_status ec__cuda_matmul(ec_cuda_backend *be, ec_stream *stream, const ec_cuda_
         return EC_ERROR(EC_ERR_BUG, "a product of other types than float32 has neither bias nor activation");
     if (((uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (g->bias ? (uintptr_t)bias : 0)) % ALIGNED) alignment = UNALIGNED;
     EC_RETURN_IF(find(be, &key, alignment, &p));
+    EC_RETURN_IF(tell_rows(p, g->m));
     if (g->bias)
         EC_RETURN_IF(
             EC_CUBLAS(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias)));
