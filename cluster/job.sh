@@ -14,6 +14,7 @@ emoclim=${EMOCLIM:-$root/build/release/emoclim}
 [ -x "$emoclim" ] || [ -n "${EMOCLIM:-}" ] || emoclim=$(command -v emoclim) || emoclim=$root/build/release/emoclim
 job_tries=${EMOCLIM_TRIES:-3} # starts in a row without progress
 [ -z "${EMOCLIM_ENVIRONMENT:-}" ] || . "$EMOCLIM_ENVIRONMENT" # "module load ..." of the site
+. "$root/launch/gpus.sh"
 
 job_fail() { # EXIT_CODE TEXT...
     local code=$1
@@ -42,6 +43,7 @@ job_prepare() { # COMMAND CONFIG [KEY=VALUE ...]
     else
         "$emoclim" config check "$@" || exit
     fi
+    job_check_gpus "$(job_configured distributed device "$@")"
     job_folder=$(job_configured logging folder "$@")
     job_watched=("$(job_configured checkpoint folder "$@")")
     if [ "$command" != train ]; then
@@ -53,6 +55,29 @@ job_prepare() { # COMMAND CONFIG [KEY=VALUE ...]
         done
     fi
     mkdir -p "$job_folder" || job_fail 4 "the run's folder $job_folder cannot be made"
+}
+
+# One task a GPU, where the job has GPUs and the program is to use them. All tasks of a node see all of its GPUs, and the
+# program takes the one of its rank on the node.
+job_check_gpus() { # DEVICE
+    local gpus=${SLURM_GPUS_ON_NODE:-0} tasks module
+    tasks=$(tr ',' '\n' <<<"${SLURM_TASKS_PER_NODE:-1}" | sed 's/(.*//' | sort -n | tail -n 1)
+    module=$(cuda_module "$emoclim")
+    if [ "$1" = cuda ]; then
+        [ -n "$module" ] || job_fail 4 "distributed.device is cuda, but $emoclim has no libemoclim_cuda.so beside it"
+        [ "$gpus" -gt 0 ] || job_fail 2 "distributed.device is cuda, but the job has no GPUs: #SBATCH --gpus-per-node=$tasks"
+    fi
+    if [ "$gpus" -eq 0 ] || [ "$1" = cpu ] || [ -z "$module" ]; then
+        [ "$gpus" -eq 0 ] || echo "emoclim: $gpus GPUs a node are not used:" \
+            "$([ "$1" = cpu ] && echo "distributed.device is cpu" || echo "$emoclim is built without CUDA")" >&2
+        return 0
+    fi
+    [ "$tasks" -le "$gpus" ] ||
+        job_fail 2 "$tasks tasks cannot share the $gpus GPUs of a node: as many --ntasks-per-node as --gpus-per-node"
+    # mpirun's helper on the other nodes is one task, and would have one GPU for all of its ranks.
+    [ -z "${SLURM_GPUS_PER_TASK:-}" ] || job_fail 2 "ask for --gpus-per-node=$tasks, not for --gpus-per-task"
+    set_nccl ""
+    echo "emoclim: one task a GPU, $tasks of $gpus GPUs a node; $nccl" >&2
 }
 
 # What is there, by name and size. It changes whenever a checkpoint is written or rows are encoded.
@@ -70,18 +95,20 @@ job_count_start() {
     fi
 }
 
-# Runs a launcher; USR1 and TERM of this script become USR1 of the launcher. Sets $job_code.
+# Runs a launcher; USR1 and TERM of this script become USR1 of the launcher. Sets $job_code. A second USR1 is passed on
+# and stops the ranks at once; a TERM after it is the scheduler's, and the ranks may be writing their checkpoint.
 job_run() { # COMMAND...
-    local pid seen=0 code=0
+    local seen=0 code=0
     job_signals=0
     "$@" &
-    pid=$!
-    trap 'job_signals=$((job_signals + 1)); kill -USR1 '"$pid"' 2>/dev/null || true' USR1 TERM
-    wait "$pid" || code=$?
+    job_pid=$!
+    trap 'job_signals=$((job_signals + 1)); kill -USR1 "$job_pid" 2>/dev/null || true' USR1
+    trap '[ "$job_signals" -gt 0 ] || kill -USR1 "$job_pid" 2>/dev/null || true; job_signals=$((job_signals + 1))' TERM
+    wait "$job_pid" || code=$?
     while [ "$job_signals" -gt "$seen" ]; do # the trap broke off the wait, not the end of the launcher
         seen=$job_signals
         job_code=0
-        wait "$pid" || job_code=$?
+        wait "$job_pid" || job_code=$?
         [ "$job_code" -eq 127 ] || code=$job_code
     done
     trap '' USR1
@@ -106,10 +133,12 @@ job_finish() {
         state=$(scontrol -o show job "$job" | sed -n 's/.* JobState=\([A-Z_]*\).*/\1/p')
         [ "$state" = RUNNING ] || job_fail "$job_code" "exit code $job_code in a job that is $state; not requeued here"
     fi
+    local how="exit code 75 for RequeueExit"
+    ! command -v scontrol >/dev/null || how=requeued
     if [ "$job_code" -eq 75 ]; then
-        echo "emoclim: stopped with everything saved; requeued" >&2
+        echo "emoclim: stopped with everything saved; $how" >&2
     else
-        echo "emoclim: broke off with exit code $job_code; requeued, unless $job_tries starts make no progress" >&2
+        echo "emoclim: broke off with exit code $job_code; $how, unless $job_tries starts make no progress" >&2
     fi
     if command -v scontrol >/dev/null; then
         scontrol requeue "$job" && sleep 60 # Slurm ends this script

@@ -1,5 +1,6 @@
-# To be sourced by tests of the batch files, with the arguments of the test: starts a throw-away Slurm of two nodes that is
-# gone when the test ends, makes caches and a configuration in the work folder, and has the words to submit and to wait.
+# To be sourced by tests of the batch files, with the arguments of the test: starts a throw-away Slurm of two nodes ($nodes)
+# that is gone when the test ends, makes caches and a configuration in the work folder, and has the words to submit and to
+# wait. Slurm takes its time between a job's lives: tests submit all of theirs, and then wait.
 export EMOCLIM=$1
 work=$2
 programs=$3
@@ -17,7 +18,7 @@ complain() {
 
 slurm=$(mktemp -d) # short: the socket's path has a limit
 trap '"$support/mini_slurm.sh" stop "$slurm"' EXIT
-"$support/mini_slurm.sh" start "$slurm" 2 2
+"$support/mini_slurm.sh" start "$slurm" "${nodes:-2}" 8
 export SLURM_CONF=$slurm/slurm.conf
 # Two nodes of one machine: everything goes over the loopback, and both have the same cores.
 export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
@@ -38,7 +39,7 @@ edit() { # FILE NAME OVERRIDE...: cluster/FILE with a configuration of its own
     local file=$1 name=$2
     shift 2
     "$EMOCLIM" config print run.yaml "logging.folder=$name" "$@" >"$name.yaml"
-    sed -e "s|^CONFIG=.*|CONFIG=$PWD/$name.yaml|" -e 's|--nodes=. --ntasks-per-node=4|--nodes=2 --ntasks-per-node=1|' \
+    sed -e "s|^CONFIG=.*|CONFIG=$PWD/$name.yaml|" -e "s|--nodes=. --ntasks-per-node=4|--nodes=${nodes:-2} --ntasks-per-node=1|" \
         "$EMOCLIM_ROOT/cluster/$file" >"cluster/$name.sbatch"
 }
 submit() { # NAME [SBATCH-OPTIONS...]: sets $job
@@ -49,7 +50,7 @@ submit() { # NAME [SBATCH-OPTIONS...]: sets $job
 state() { scontrol -o show job "$1" | grep -oE 'JobState=[A-Z_]+' | cut -d= -f2; }
 finished() { # NAME JOB EXIT_CODE: waits for the job's end
     local i s=
-    for ((i = 0; i < 400; i++)); do
+    for ((i = 0; i < 600; i++)); do
         s=$(state "$2")
         case $s in COMPLETED | FAILED | CANCELLED | NODE_FAIL | TIMEOUT) break ;; esac
         sleep 0.1
@@ -59,15 +60,36 @@ finished() { # NAME JOB EXIT_CODE: waits for the job's end
         scontrol -o show job "$2" | grep -q " ExitCode=$3:0 " ||
             complain "$1: $s, $(scontrol -o show job "$2" | grep -oE ' ExitCode=[0-9:]+'), expected $3: $(tail -c 800 "$1.log")"
         ;;
-    *) complain "$1: $s after 40 s: $(tail -c 800 "$1.log")" ;;
+    *) complain "$1: $s after 60 s: $(tail -c 800 "$1.log")" ;;
     esac
 }
 appears() { # FILE PATTERN
     local i
-    for ((i = 0; i < 300; i++)); do
+    for ((i = 0; i < 600; i++)); do
         ! grep -qE -- "$2" "$1" 2>/dev/null || return 0
         sleep 0.05
     done
     complain "$1 does not say \"$2\" but: $(tail -c 800 "$1")"
 }
 digest() { "$EMOCLIM" checkpoint digest "$(ls "$1"/checkpoints/step-*.h5 | tail -n 1)"; }
+
+# A run that has no end was stopped and waits to be started again: it gets an end 60 steps on. So nothing here depends on
+# how fast anything is.
+stops() { # NAME
+    local step
+    appears "$1.log" 'stopped by a signal; .* is written'
+    step=$(sed -nE 's/.*step-0*([0-9]+)\.h5 is written.*/\1/p' "$1.log" | head -n 1)
+    sed -i --follow-symlinks "s/max_steps: 1000000/max_steps: $((${step:-0} + 60))/" "$1.yaml"
+}
+# It goes on to its end, and has the digest of a run to there in one piece.
+goes_on() { # NAME JOB [OVERRIDE...]
+    local name=$1 job=$2 end
+    shift 2
+    end=$(sed -n 's/^ *max_steps: //p' "$name.yaml")
+    finished "$name" "$job" 0
+    appears "$name.log" "going on after step [0-9]+ from"
+    "$EMOCLIM" train run.yaml "logging.folder=$name.whole" "training.max_steps=$end" "$@" >"$name.whole.log" 2>&1 ||
+        complain "$name.whole: $(tail -c 400 "$name.whole.log")"
+    [ "$(digest "$name")" = "$(digest "$name.whole")" ] || complain "$name: other weights than in one piece"
+    [ ! -e "$name/restarts" ] || complain "$name: a finished run keeps its count of restarts"
+}
