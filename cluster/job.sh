@@ -57,15 +57,16 @@ job_prepare() { # COMMAND CONFIG [KEY=VALUE ...]
     mkdir -p "$job_folder" || job_fail 4 "the run's folder $job_folder cannot be made"
 }
 
-# One task a GPU, where the job has GPUs and the program is to use them. All tasks of a node see all of its GPUs, and the
-# program takes the one of its rank on the node.
+# One task a GPU, where the job has GPUs and the program is to use them. All tasks of a node see all of its GPUs, and
+# the program takes the one of its rank on the node.
 job_check_gpus() { # DEVICE
     local gpus=${SLURM_GPUS_ON_NODE:-0} tasks module
     tasks=$(tr ',' '\n' <<<"${SLURM_TASKS_PER_NODE:-1}" | sed 's/(.*//' | sort -n | tail -n 1)
     module=$(cuda_module "$emoclim")
     if [ "$1" = cuda ]; then
         [ -n "$module" ] || job_fail 4 "distributed.device is cuda, but $emoclim has no libemoclim_cuda.so beside it"
-        [ "$gpus" -gt 0 ] || job_fail 2 "distributed.device is cuda, but the job has no GPUs: #SBATCH --gpus-per-node=$tasks"
+        [ "$gpus" -gt 0 ] ||
+            job_fail 2 "distributed.device is cuda, but the job has no GPUs: #SBATCH --gpus-per-node=$tasks"
     fi
     if [ "$gpus" -eq 0 ] || [ "$1" = cpu ] || [ -z "$module" ]; then
         [ "$gpus" -eq 0 ] || echo "emoclim: $gpus GPUs a node are not used:" \

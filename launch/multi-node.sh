@@ -125,6 +125,6 @@ if [ -n "$threads" ] && [ ${#configuration[@]} -gt 0 ]; then
 fi
 
 echo "multi-node: $ranks ranks on ${#hosts[@]} hosts (${hosts[*]});" \
-    "threads of a rank: ${threads:-the processors shared}; network: ${interface:-chosen by Open MPI}; NCCL: $nccl; passed: ${passed[*]};" \
-    "Open MPI $mpi_major; $program" >&2
+    "threads of a rank: ${threads:-the processors shared}; network: ${interface:-chosen by Open MPI};" \
+    "NCCL: $nccl; passed: ${passed[*]}; Open MPI $mpi_major; $program" >&2
 run_or_print $dry mpirun "${mpi_arguments[@]}" "$program" "$@"

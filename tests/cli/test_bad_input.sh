@@ -314,13 +314,13 @@ fi
 
 # --- a signal while a cache is built ----------------------------------------------------------------------------------
 mkdir many
-while IFS=, read -r path rest; do # each picture under a hundred names
-    [ "$path" != path ] || { echo "path,$rest" >many/images.csv; continue; }
-    for i in $(seq 100); do
-        ln "d/$path" "many/$i-${path##*/}"
-        echo "$i-${path##*/},$rest" >>many/images.csv
+{
+    head -n 1 d/images.csv
+    for i in {1..100}; do # each picture under a hundred names
+        cp -rl d/images many/$i
+        sed "1d; s|^images/|$i/|" d/images.csv
     done
-done <d/images.csv
+} >many/images.csv
 many="$cache --only image dataset.image_manifest=many/images.csv dataset.image_cache=many.h5 image_backbone.resolution=224"
 "$emoclim" $many >out 2>err &
 pid=$!

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Batch files as a user would submit them, on a throw-away Slurm with two nodes: stopped by a signal, requeued, gone on with
-# to the same bytes.
+# Batch files as a user would submit them, on a throw-away Slurm with two nodes: stopped by a signal, requeued, gone on
+# with to the same bytes.
 # usage: test_slurm.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
 . "$(dirname "$0")/../support/batch_jobs.sh"
@@ -33,11 +33,11 @@ many=$job
 # A cache, of pictures enough to be stopped among them: each under a hundred names.
 "$EMOCLIM" demo --out data --images 12 --tracks 12 >demo.log 2>&1
 echo path,label >data/hundred.csv
-for path in data/images/*; do
-    label=$(basename "${path%_*}")
-    for i in $(seq 100); do
-        ln "$path" "data/$i-${path##*/}"
-        echo "$i-${path##*/},$label" >>data/hundred.csv
+for i in {1..100}; do
+    cp -rl data/images data/$i
+    for path in data/images/*; do
+        label=${path##*/}
+        echo "$i/$label,${label%_*}" >>data/hundred.csv
     done
 done
 "$EMOCLIM" config print "$EMOCLIM_ROOT/configs/quickstart.yaml" "dataset.image_manifest=$PWD/data/hundred.csv" \

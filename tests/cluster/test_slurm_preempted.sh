@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A more urgent job takes the nodes of a throw-away Slurm away from running jobs, under mpirun and under srun: they stop,
-# wait, go on, and have the weights of runs in one piece.
+# A more urgent job takes the nodes of a throw-away Slurm away from running jobs, under mpirun and under srun: they
+# stop, wait, go on, and have the weights of runs in one piece.
 # usage: test_slurm_preempted.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
 . "$(dirname "$0")/../support/batch_jobs.sh"

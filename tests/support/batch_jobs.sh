@@ -1,6 +1,6 @@
-# To be sourced by tests of the batch files, with the arguments of the test: starts a throw-away Slurm of two nodes ($nodes)
-# that is gone when the test ends, makes caches and a configuration in the work folder, and has the words to submit and to
-# wait. Slurm takes its time between a job's lives: tests submit all of theirs, and then wait.
+# To be sourced by tests of the batch files, with the arguments of the test: starts a throw-away Slurm of two nodes, or
+# $nodes, that is gone when the test ends, makes caches and a configuration in the work folder, and has the words to
+# submit and to wait. Slurm takes its time between a job's lives: tests submit all of theirs, and then wait.
 export EMOCLIM=$1
 work=$2
 programs=$3
@@ -39,7 +39,8 @@ edit() { # FILE NAME OVERRIDE...: cluster/FILE with a configuration of its own
     local file=$1 name=$2
     shift 2
     "$EMOCLIM" config print run.yaml "logging.folder=$name" "$@" >"$name.yaml"
-    sed -e "s|^CONFIG=.*|CONFIG=$PWD/$name.yaml|" -e "s|--nodes=. --ntasks-per-node=4|--nodes=${nodes:-2} --ntasks-per-node=1|" \
+    sed -e "s|^CONFIG=.*|CONFIG=$PWD/$name.yaml|" \
+        -e "s|--nodes=. --ntasks-per-node=4|--nodes=${nodes:-2} --ntasks-per-node=1|" \
         "$EMOCLIM_ROOT/cluster/$file" >"cluster/$name.sbatch"
 }
 submit() { # NAME [SBATCH-OPTIONS...]: sets $job
@@ -73,8 +74,8 @@ appears() { # FILE PATTERN
 }
 digest() { "$EMOCLIM" checkpoint digest "$(ls "$1"/checkpoints/step-*.h5 | tail -n 1)"; }
 
-# A run that has no end was stopped and waits to be started again: it gets an end 60 steps on. So nothing here depends on
-# how fast anything is.
+# A run that has no end was stopped and waits to be started again: it gets an end 60 steps on. So nothing here depends
+# on how fast anything is.
 stops() { # NAME
     local step
     appears "$1.log" 'stopped by a signal; .* is written'

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A throw-away Slurm on this machine, as root: tests/support/mini_slurm.sh start FOLDER NODES CPUS | stop FOLDER
-# Nodes n1, n2, ... are slurmd processes on the loopback interface, each with a host name of its own and two GPUs that are
-# empty files. RequeueExit is 75. Afterwards: export SLURM_CONF=FOLDER/slurm.conf. Exit code 77 with a reason where it cannot be.
+# Nodes n1, n2, ... are slurmd processes on the loopback interface, each with a host name of its own and two GPUs that
+# are none. RequeueExit is 75. Afterwards: export SLURM_CONF=FOLDER/slurm.conf. Exit code 77 with a reason where it
+# cannot be.
 set -eu
 action=$1
 folder=$2
@@ -54,12 +55,15 @@ GresTypes=gpu
 PropagateResourceLimits=NONE
 CONF
         for ((i = 1; i <= $1; i++)); do
-            echo "NodeName=n$i NodeHostname=n$i NodeAddr=127.0.0.1 Port=$((port + i)) CPUs=$2 RealMemory=2000 Gres=gpu:2 State=UNKNOWN"
+            echo "NodeName=n$i NodeHostname=n$i NodeAddr=127.0.0.1 Port=$((port + i)) CPUs=$2 RealMemory=2000" \
+                "Gres=gpu:2 State=UNKNOWN"
         done
         echo "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 State=UP"
         echo "PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF State=UP"
     } >"$folder/slurm.conf"
-    for i in 0 1; do mknod "$folder/gpu$i" c 1 3; done # stand for the devices of two cards in every node
+    for i in 0 1; do # stand for the devices of two cards in every node; Slurm tells a task of them only if they are some
+        mknod "$folder/gpu$i" c 1 3 2>/dev/null || touch "$folder/gpu$i"
+    done
     echo "Name=gpu File=$folder/gpu[0-1]" >"$folder/gres.conf"
     echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf" # unused, but "autodetect" ends slurmd without /sys/fs/cgroup
 }

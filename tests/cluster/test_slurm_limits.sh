@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# ctest: slow
+# What takes its time, on a throw-away Slurm with four nodes: the warning before a time limit, a node that is lost, an
+# administrator's requeue, a user who does not want to wait.
+# usage: test_slurm_limits.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
+set -eu
+nodes=4
+. "$(dirname "$0")/../support/batch_jobs.sh"
+restarts() { scontrol -o show job "$1" | grep -oE 'Restarts=[0-9]+' | cut -d= -f2; }
+ends_soon() { # NAME: an end 60 steps after the newest checkpoint, for a job that is not running
+    local step
+    step=$(ls "$1"/checkpoints/step-*.h5 | tail -n 1 | sed -E 's/.*step-0*([0-9]+)\.h5/\1/')
+    sed -i "s/max_steps: 1000000/max_steps: $((step + 60))/" "$1.yaml"
+}
+requeued() { # NAME JOB: waits until it was, once
+    local i
+    for ((i = 0; i < 600; i++)); do
+        [ "$(restarts "$2")" -eq 0 ] || return 0
+        sleep 0.1
+    done
+    complain "$1 is not requeued: $(tail -c 800 "$1.log")"
+}
+
+# A minute's limit. Slurm looks at the clock twice a minute and warns when no more than 50 seconds are left.
+for file in train train-srun; do
+    edit $file.sbatch limit-$file
+    sed -i -e 's|--time=12:00:00|--time=1|' -e 's|B:USR1@180|B:USR1@50|' cluster/limit-$file.sbatch
+    submit limit-$file
+    [ $file = train ] && limit=$job || limit_srun=$job
+done
+
+# Killed where it stands and put back into the queue: it goes on from its last checkpoint.
+edit train.sbatch killed checkpoint.every_steps=50
+submit killed
+killed=$job
+
+# Asked to stop, and again after a while, with a rank that cannot come to the step's end: it is ended and requeued.
+edit train.sbatch twice checkpoint.every_steps=50
+submit twice
+twice=$job
+for name in limit-train limit-train-srun killed twice; do appears $name.log '^step '; done
+for name in killed twice; do
+    for ((i = 0; i < 300; i++)); do
+        ! ls $name/checkpoints/step-*.h5 >/dev/null 2>&1 || break
+        sleep 0.1
+    done
+done
+scontrol requeue "$killed"
+requeued killed "$killed"
+ends_soon killed
+for process in $(pgrep -f "^$EMOCLIM train .*$PWD/twice.yaml"); do
+    ! tr '\0' '\n' </proc/"$process"/environ | grep -qx OMPI_COMM_WORLD_RANK=1 || held=$process
+done
+kill -STOP "$held"
+scancel -b -s USR1 "$twice"
+sleep 2
+[ "$(state "$twice")" = RUNNING ] || complain "the first signal did not wait for the step's end"
+scancel -b -s USR1 "$twice"
+requeued twice "$twice"
+ends_soon twice
+appears twice.log 'broke off with exit code'
+
+for name in limit-train limit-train-srun; do stops $name; done
+goes_on limit-train "$limit"
+goes_on limit-train-srun "$limit_srun"
+goes_on killed "$killed" checkpoint.every_steps=50
+goes_on twice "$twice" checkpoint.every_steps=50
+
+# A node is lost: Slurm ends the job, puts it back, and it goes on when the node is there again (soon, since its daemon
+# answers).
+edit train-srun.sbatch lost checkpoint.every_steps=50
+submit lost
+lost=$job
+for ((i = 0; i < 300; i++)); do
+    ! ls lost/checkpoints/step-*.h5 >/dev/null 2>&1 || break
+    sleep 0.1
+done
+scontrol update nodename=n3 state=down reason=test
+requeued lost "$lost"
+ends_soon lost
+goes_on lost "$lost" checkpoint.every_steps=50
+
+[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
