@@ -46,7 +46,7 @@ for ranks in 1 2 4; do
     [ "$code" -eq 0 ] || complain "training on $ranks ranks: exit code $code: $(tail -c 800 whole.log)"
     [ "$ranks" -eq 1 ] && digests whole >whole.sha && files whole >whole.files
     [ "$(digests whole)" = "$(cat whole.sha)" ] || complain "other weights on $ranks ranks"
-    run_ranks "$ranks" built.log "FAULT_LOG=$work/calls-cache-$ranks" FAULT_RANK=-1 "FAULT_UNDER=$work/built/" -- \
+    run_ranks "$ranks" built.log "FAULT_LOG=$work/calls-cache-$ranks" FAULT_RANK=-1 "FAULT_UNDER=$work/built" -- \
         cache build cache.yaml --only image
     [ "$code" -eq 0 ] || complain "a cache on $ranks ranks: exit code $code: $(tail -c 800 built.log)"
     [ "$ranks" -eq 1 ] && cp built/images.h5 whole.h5
@@ -56,6 +56,28 @@ done
 lines=$(grep -c . whole/metrics.jsonl)
 for call in open write truncate close sync rename link unlink folder; do
     awk '{print $3}' calls-train-1 | grep -qx "$call" || complain "writing checkpoints, no $call was seen"
+done
+
+# A kill leaves what the system has in memory, a power cut does not: that a name is given only to what was flushed before,
+# and the folder flushed after, shows in the order of the calls.
+flushed() { # FILE NAMES: what is renamed to NAMES, a regular expression
+    awk -v names="$2" '{folder = $4; sub("/[^/]*$", "", folder)}
+        wait != "" && $3 == "sync" && $4 == wait {wait = ""}
+        wait != "" && $3 != "close" {print "the folder is not flushed after " name; exit}
+        $3 == "rename" && $4 ~ names {
+            name = $4; wait = folder; temporary = ""
+            for (path in last) if (index(path, name ".tmp") == 1 || path == name ".building/final.h5") temporary = path
+            if (last[temporary] != "sync") print name " gets its name before it is flushed: " last[temporary] " was last"
+            delete last[temporary]
+            renamed++
+        }
+        $3 != "close" && $3 != "rename" {last[$4] = $3}
+        $3 == "unlink" {delete last[$4]}
+        END {if (!renamed) print "nothing is renamed"}' "$1"
+}
+for ranks in 1 2 4; do
+    found=$(grep '^0 ' "calls-train-$ranks" >rank0 && flushed rank0 'h5$'; grep '^0 ' "calls-cache-$ranks" >rank0 && flushed rank0 'h5$')
+    [ -z "$found" ] || complain "on $ranks ranks: $found"
 done
 
 # The number of one of RANK's calls that FILE lists: every second time a write, else one of the others, which are fewer
@@ -105,7 +127,7 @@ point() { # steps|train|cache TURN TURNS
         pick "calls-train-$ranks" 0 "$share"
         ;;
     cache)
-        under=$work/built/
+        under=$work/built
         [ $((RANDOM % 3)) -gt 0 ] || rank=$((RANDOM % ranks))
         pick "calls-cache-$ranks" "$rank" "$share"
         ;;
@@ -128,6 +150,26 @@ point() { # steps|train|cache TURN TURNS
     no_orphans
     what=
 }
+
+# Killed again and again, every time a little later in the run: nothing piles up.
+chain() {
+    local starts=0 ranks leftover
+    rm -rf disturbed
+    what="seed $seed, killed again and again"
+    code=1
+    while [ "$code" -ne 0 ] && [ "$starts" -lt 30 ]; do
+        ranks=$((1 << RANDOM % 3))
+        run_ranks "$ranks" chain.log "FAULT_UNDER=$work/disturbed/checkpoints" "FAULT_AT=$((150 + RANDOM % 100))" FAULT_DO=tear FAULT_VICTIM=all \
+            -- train train.yaml logging.folder=disturbed --resume auto
+        no_orphans
+        starts=$((starts + 1))
+        leftover=$(files disturbed | grep -c '\.tmp' || true)
+        [ "$leftover" -le 3 ] || complain "after $starts starts $leftover temporary files are there"
+    done
+    if [ "$starts" -lt 4 ] || [ "$code" -ne 0 ]; then complain "$starts starts, the last with exit code $code: $(tail -c 400 chain.log)"; fi
+    train_goes_on disturbed 1
+}
+chain
 
 steps=$((points / 4)) cache=$((points * 7 / 20))
 train=$((points - steps - cache))
