@@ -73,6 +73,14 @@ says train.log "the checkpoint after step 20 was not saved.*No space left on dev
 no_orphans
 goes_on
 
+# It does not take until the next checkpoint to say so.
+what="checkpoint, told at once"
+train_with 2 write 1 FAULT_DO=ENOSPC FAULT_FOR=0 -- train train.yaml logging.folder=disturbed checkpoint.every_steps=2000 checkpoint.every_epochs=0 \
+    training.max_steps=100000
+ends 4 train.log
+says train.log "step 2000/"
+! grep -q "step 4000/" train.log || complain "training went on to the next checkpoint"
+
 # What does not hurt: a write that takes several calls, a file system without links.
 what="checkpoint, short writes"
 train_with 1 write 1 FAULT_DO=short FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
