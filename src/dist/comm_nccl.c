@@ -116,7 +116,7 @@ static ec_status nccl_fork(ec_comm *comm) {
 
 static ec_status nccl_join(ec_comm *comm) {
     ec_nccl_comm *n = ec__nccl(comm);
-    if (!n->link) return EC_OK;
+    if (n->now == &n->main) return EC_OK;
     n->now = &n->main;
     EC_RETURN_IF(EC_CUDA(cudaEventRecord(n->joined, n->side.queue)));
     return EC_CUDA(cudaStreamWaitEvent(n->main.queue, n->joined, 0));

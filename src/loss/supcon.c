@@ -200,6 +200,11 @@ static ec_status inspect(ec_supcon *loss, const float *const z[2]) {
     return gather(loss, mine, loss->verdict->finding, 2 * sizeof *mine);
 }
 
+ec_status ec__supcon_gather(ec_supcon *loss, int32_t m, const float *z) {
+    EC_RETURN_IF(ec__comm_fork(loss->comm));
+    return gather(loss, z, loss->z[m], (size_t)loss->rows * (size_t)loss->config.dim * sizeof(float));
+}
+
 ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *const grad[2]) {
     ec_backend *be = loss->be;
     const ec_supcon_ops *ops = be->supcon;
@@ -210,9 +215,8 @@ ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *co
     void *piece = loss->pieces + (size_t)loss->comm->rank * piece_bytes;
     const ec_supcon_rows own = ec__supcon_rows_in(piece, loss->rows);
 
+    EC_RETURN_IF(ec__comm_join(loss->comm));
     EC_RETURN_IF(inspect(loss, z));
-    for (int m = 0; m < 2; m++)
-        EC_RETURN_IF(gather(loss, z[m], loss->z[m], (size_t)loss->rows * (size_t)loss->config.dim * sizeof(float)));
     EC_RETURN_IF(ops->prepare(be, &problem));
     EC_RETURN_IF(ops->positives(be, &problem, &classes, loss->coefficient, &own, grad));
     EC_RETURN_IF(ops->sums(be, &problem, &own));
@@ -246,6 +250,7 @@ ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_m
     const int32_t *const label[2] = {label_image, label_music};
     float *const grad[2] = {grad_image, grad_music};
     EC_RETURN_IF(ec__supcon_begin(loss, label));
+    for (int m = 0; m < 2; m++) EC_RETURN_IF(ec__supcon_gather(loss, m, z[m]));
     EC_RETURN_IF(ec__supcon_enqueue(loss, z, grad));
     EC_RETURN_IF(ec__comm_wait(loss->comm));
     EC_RETURN_IF(loss->be->synchronize(loss->be));

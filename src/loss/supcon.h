@@ -47,22 +47,25 @@ size_t ec__supcon_bytes(const ec_supcon *loss);
 /* Operations of the products that a step makes on this rank. */
 double ec__supcon_flops(const ec_supcon *loss);
 
-/* A step of the loss is three calls, so that the middle one can be recorded (compute/backend.h) and the host need not wait
- * between it and the last. The next step begins after the back end has been synchronized.
+/* A step of the loss is begin, gather of both modalities, enqueue, result, so that those in the middle can be recorded
+ * (compute/backend.h) and the host need not wait between them and the last. The next step begins after the back end has
+ * been synchronized.
  *
  * begin (collective): label[m] (B) are the class labels, any integers, of this rank's rows in modality m, host memory; row
  * b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced.
- * enqueue (collective): z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted sum of losses
+ * gather (collective): everybody's z of modality m to everybody, beside what is enqueued between it and enqueue.
+ * enqueue (collective): the same z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted sum of losses
  * with respect to z (z taken as free: no derivative of a normalisation); back end memory.
  * result, when the back end has been synchronized: losses[d] is the mean over the global batch for each direction, the
  * same on every rank, not multiplied by its weight; 0 for a direction of weight 0. The total is sum_d weight[d] * losses[d].
  * EC_ERR_DATA, on every rank, when an embedding is not finite or longer than norm2_most allows: the message
  * names rank, modality and row; gradients are then not to be used. None of them allocates. */
 ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2]);
+ec_status ec__supcon_gather(ec_supcon *loss, int32_t m, const float *z);
 ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *const grad[2]);
 ec_status ec__supcon_result(const ec_supcon *loss, double losses[EC_DIRECTIONS]);
 
-/* Collective. All three, waiting for the back end. */
+/* Collective. All of them, waiting for the back end. */
 ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_music, const int32_t *label_image,
                          const int32_t *label_music, float *grad_image, float *grad_music, double losses[EC_DIRECTIONS]);
 

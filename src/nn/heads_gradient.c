@@ -3,7 +3,9 @@
  * Tasks are slices of the rows of dW. Compact and in one group, a task walks the tree over this rank's shards depth first
  * with one slice of an array for every level of the tree, which stay in the cache; leaf[0] then holds this rank's sum.
  * Otherwise every shard has an array of its own, and the reduction walks the tree. Fast mode makes no leaves of shards: a
- * product runs over all rows of the group at once, and groups add to leaf[0]. */
+ * product runs over all rows of the group at once, and groups add to leaf[0].
+ *
+ * Over the memory of GPUs, sums over ranks go in buckets, one a projector, each beside the products of the next one. */
 #include "compute/ops_dense.h"
 #include "compute/ops_head.h"
 #include "nn/heads_pass.h"
@@ -11,6 +13,7 @@
 typedef struct grad_run {
     ec_heads_pass *pass;
     int32_t group, first_shard, shards;
+    int32_t first_item;
 } grad_run;
 
 /* One item at work. */
@@ -70,7 +73,7 @@ static ec_status subtree(const slice *s, int32_t first, int32_t count, int32_t d
 static ec_status run_item(void *arg, int32_t task, ec_stream *stream) {
     const grad_run *run = arg;
     ec_heads_pass *pass = run->pass;
-    const ec_grad_item item = pass->item[task];
+    const ec_grad_item item = pass->item[run->first_item + task];
     const ec_projector *p = &pass->heads->projector[item.projector];
     int64_t width = item.second ? p->out : p->hidden;
     const slice s = {.run = run, .stream = stream, .p = p, .layer = &pass->layer[item.projector], .item = item,
@@ -85,17 +88,51 @@ static ec_status run_item(void *arg, int32_t task, ec_stream *stream) {
     return EC_OK;
 }
 
-ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group) {
-    grad_run run = {.pass = pass, .group = group, .first_shard = ec__pass_group_begin(pass, group)};
+/* Items [first, end) of a group. */
+static ec_status make_items(ec_heads_pass *pass, int32_t group, int32_t first, int32_t end) {
+    grad_run run = {.pass = pass, .group = group, .first_shard = ec__pass_group_begin(pass, group), .first_item = first};
     run.shards = ec__pass_group_begin(pass, group + 1) - run.first_shard;
-    return pass->be->for_each(pass->be, pass->items, run_item, &run);
+    return pass->be->for_each(pass->be, end - first, run_item, &run);
 }
 
-ec_status ec__heads_reduce_gradients(ec_heads_pass *pass, float *grad) {
+/* Sums of elements [begin, begin + count) of the leaves over all ranks into grad. */
+static ec_status reduce(ec_heads_pass *pass, int64_t begin, int64_t count, float *grad) {
     ec_comm *comm = pass->comm;
-    int64_t total = pass->heads->params.total;
     if (!pass->plan.reproducible)
-        return comm->size > 1 ? ec__comm_all_reduce_fast(comm, grad, total) : EC_OK;
+        return comm->size > 1 ? ec__comm_all_reduce_fast(comm, grad + begin, count) : EC_OK;
     if (pass->direct) return EC_OK;
-    return ec__comm_all_reduce_ordered(comm, pass->leaf[0], ec__pass_shown_leaves(pass), total, grad);
+    return ec__comm_all_reduce_ordered(comm, pass->leaf[0] + begin, ec__pass_shown_leaves(pass), count, grad + begin);
+}
+
+/* Worth it where sums run beside products, and possible where a rank brings one array, a piece of which is an array. */
+static bool in_buckets(const ec_heads_pass *pass) {
+    const ec_comm *comm = pass->comm;
+    return comm->size > 1 && comm != comm->host && (!pass->plan.reproducible || ec__pass_shown_leaves(pass) == 1);
+}
+
+/* Tensors and items are in the order of their projectors. The join comes after an error, too: a recording must not end
+ * with loose streams. */
+static ec_status reduce_in_buckets(ec_heads_pass *pass, int32_t group, float *grad) {
+    const ec_heads *heads = pass->heads;
+    ec_status status = EC_OK, joined;
+    int32_t first = 0, end = 0;
+    for (int32_t i = 0; i < heads->projector_count && status == EC_OK; i++, first = end) {
+        const ec_param *item = heads->params.items;
+        const int64_t begin = item[heads->projector[i].weight0].offset;
+        const int64_t next = i + 1 < heads->projector_count ? item[heads->projector[i + 1].weight0].offset
+                                                            : heads->params.total;
+        while (end < pass->items && pass->item[end].projector == i) end++;
+        status = make_items(pass, group, first, end);
+        if (status == EC_OK) status = ec__comm_fork(pass->comm);
+        if (status == EC_OK) status = reduce(pass, begin, next - begin, grad);
+    }
+    joined = ec__comm_join(pass->comm);
+    return status == EC_OK ? joined : status;
+}
+
+ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group, float *grad) {
+    const bool last = group == pass->groups - 1;
+    if (last && in_buckets(pass)) return reduce_in_buckets(pass, group, grad);
+    EC_RETURN_IF(make_items(pass, group, 0, pass->items));
+    return last ? reduce(pass, 0, pass->heads->params.total, grad) : EC_OK;
 }

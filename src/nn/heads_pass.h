@@ -119,8 +119,7 @@ ec_status ec__heads_prepare_gradients(ec_heads_pass *pass, int32_t rows, bool ac
  * among groups, only the last stage else. backward < 0: a forward stage; else forward is the number of levels. */
 ec_status ec__heads_run_group(ec_heads_pass *pass, int32_t group, int32_t forward, int32_t backward);
 
-/* Weight gradients of one group into the leaves; and, collective, their sum over all ranks into grad. */
-ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group);
-ec_status ec__heads_reduce_gradients(ec_heads_pass *pass, float *grad);
+/* Weight gradients of one group into the leaves; after the last group, collective, their sum over all ranks into grad. */
+ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group, float *grad);
 
 #endif

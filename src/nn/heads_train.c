@@ -7,6 +7,7 @@
 typedef struct group_run {
     ec_heads_pass *pass;
     int32_t group, first_shard, shards;
+    ec_modality first_modality;
     int32_t forward, backward; /* last stage of each; backward < 0: none */
     bool from_start;
 } group_run;
@@ -21,11 +22,11 @@ static ec_status run_stages(const group_run *run, ec_stream *stream, ec_modality
     return EC_OK;
 }
 
-/* Task = modality * shards of the group + shard in the group: image, the wider input, first. */
+/* Task = modality (from the first one) * shards of the group + shard in the group: image, the wider input, first. */
 static ec_status run_shard(void *arg, int32_t task, ec_stream *stream) {
     const group_run *run = arg;
     const ec_heads_pass *pass = run->pass;
-    ec_modality modality = (ec_modality)(task / run->shards);
+    ec_modality modality = (ec_modality)((int32_t)run->first_modality + task / run->shards);
     int32_t shard = run->first_shard + task % run->shards, begin = pass->bound[shard], end = pass->bound[shard + 1];
     int32_t block = pass->be->grain.row_block;
     for (int32_t row = begin, rows; row < end; row += rows) {
@@ -114,13 +115,27 @@ ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step) {
     return be->memory->upload(be, be->main_stream(be), pass->step, pass->step_told, sizeof *pass->step);
 }
 
-ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES]) {
-    memcpy(pass->x, x, sizeof pass->x);
-    for (int32_t stage = 0; stage <= pass->heads->levels; stage++) {
-        EC_RETURN_IF(run_all(pass, stage, -1));
-        if (stage < pass->heads->levels) EC_RETURN_IF(finish_statistics(pass, stage));
+/* The last stage. Where the ranks' exchange of one modality can run beside the work on the other, one after the other. */
+static ec_status make_embeddings(ec_heads_pass *pass, ec_heads_ready_fn ready, void *arg) {
+    const ec_comm *comm = pass->comm;
+    const bool beside = ready && comm->size > 1 && comm != comm->host && pass->groups == 1;
+    group_run run = {.pass = pass, .shards = pass->shards, .forward = pass->heads->levels, .backward = -1};
+    if (!beside) EC_RETURN_IF(run_all(pass, pass->heads->levels, -1));
+    for (ec_modality m = EC_IMAGE; m < EC_MODALITIES && ready; m++) {
+        run.first_modality = m;
+        if (beside) EC_RETURN_IF(pass->be->for_each(pass->be, run.shards, run_shard, &run));
+        EC_RETURN_IF(ready(arg, m));
     }
     return EC_OK;
+}
+
+ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], ec_heads_ready_fn ready, void *arg) {
+    memcpy(pass->x, x, sizeof pass->x);
+    for (int32_t stage = 0; stage < pass->heads->levels; stage++) {
+        EC_RETURN_IF(run_all(pass, stage, -1));
+        EC_RETURN_IF(finish_statistics(pass, stage));
+    }
+    return make_embeddings(pass, ready, arg);
 }
 
 /* Gradients of vectors are sums that every rank already has: gamma, beta and the last Linear's bias. Biases in front of
@@ -159,9 +174,8 @@ ec_status ec__heads_backward(ec_heads_pass *pass, float *grad) {
     if (pass->direct) pass->leaf[0] = grad;
     for (int32_t g = 0; g < pass->groups; g++) {
         EC_RETURN_IF(ec__heads_run_group(pass, g, levels, levels));
-        EC_RETURN_IF(ec__heads_weight_gradients(pass, g));
+        EC_RETURN_IF(ec__heads_weight_gradients(pass, g, grad));
     }
-    EC_RETURN_IF(ec__heads_reduce_gradients(pass, grad));
     return vector_gradients(pass, grad);
 }
 

@@ -40,10 +40,13 @@ size_t ec__heads_pass_bytes(const ec_heads_pass *pass);
  * it. Counts num_batches_tracked. Not collective; allocates nothing. */
 ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step);
 
+/* Told that all embeddings of a modality are enqueued; those of the other may be still to come. */
+typedef ec_status (*ec_heads_ready_fn)(void *arg, ec_modality modality);
+
 /* Collective; allocates nothing; may be recorded. Training-mode forward. x[m]: (B, input_dim) of modality m, row b of rank
  * r is global row r * B + b; back end memory, must stay unchanged until backward has ended. Updates the running
- * statistics. */
-ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES]);
+ * statistics. ready (may be NULL) is called for each modality, where ranks exchange beside their work as early as can be. */
+ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], ec_heads_ready_fn ready, void *arg);
 
 /* Embeddings (B, output_dim) of the last forward, and where their gradients go (same shape) before backward. Owned by
  * the pass. e < ec__heads_embeddings(). */

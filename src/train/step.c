@@ -89,11 +89,20 @@ static ec_status enqueue_loss(ec_trainer_core *core, ec_embedding e) {
     return EC_OK;
 }
 
+/* Embeddings of a modality set out for the other ranks. */
+static ec_status gather_embeddings(void *arg, ec_modality m) {
+    ec_trainer_core *core = arg;
+    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&core->heads->config); e++)
+        if (core->loss[e])
+            EC_RETURN_IF(ec__supcon_gather(core->loss[e], (int32_t)m, ec__heads_z(core->pass, m, (int32_t)e)));
+    return EC_OK;
+}
+
 /* All that a step enqueues; what changes from step to step was uploaded before. */
 static ec_status enqueue_step(void *arg) {
     const ec_step_recording *r = arg;
     ec_trainer_core *core = r->core;
-    EC_RETURN_IF(ec__heads_forward(core->pass, r->x));
+    EC_RETURN_IF(ec__heads_forward(core->pass, r->x, gather_embeddings, core));
     for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&core->heads->config); e++)
         EC_RETURN_IF(enqueue_loss(core, e));
     EC_RETURN_IF(ec__heads_backward(core->pass, core->grad));
