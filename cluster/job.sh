@@ -152,6 +152,12 @@ job_mpirun() { # ARGUMENTS of emoclim...
     local placed=(--map-by "slot:PE=$job_threads" --bind-to core)
     [ "${EMOCLIM_BIND:-core}" != none ] || placed=(--bind-to none)
     if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+    # mpirun notices a lost node in about ten seconds; by default it takes minutes. The second name is
+    # meant for Open MPI 5.
+    local setting
+    for setting in time=4 intvl=1 probes=3; do
+        export "OMPI_MCA_oob_tcp_keepalive_$setting" "PRTE_MCA_oob_tcp_keepalive_$setting"
+    done
     job_count_start
     job_run mpirun -np "$job_ranks" "${placed[@]}" "$emoclim" "$@" "distributed.threads=$job_threads"
     job_finish

@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "dist/beacon.h"
+#include "dist/farewell.h"
 #include "dist/mpi_error.h"
 
 /* Seconds. PROBE: for all ranks to answer at the start. QUIET: silence after which a rank is remarked upon. GONE: after
@@ -192,7 +193,7 @@ static void give_up(const ec_watch *w, double waited_s) {
     /* Should the log be stuck, too, an alarm ends the process. */
     alarm((unsigned)end_s);
     ec__log(EC_LOG_ERROR, "%s (ending all ranks with exit code %d)", text, ec_status_exit_code(EC_ERR_DIST));
-    _exit(ec_status_exit_code(EC_ERR_DIST));
+    ec__farewell(ec_status_exit_code(EC_ERR_DIST));
 }
 
 /* One line for all that are busy; again when as much time has passed once more. */
@@ -276,7 +277,7 @@ static void arrive(ec_watch *w, uint64_t place, uint64_t device, int64_t now_ns)
 static void see_to_the_end(ec_watch *w, double passed_s) {
     if (atomic_load(&w->ending) == 0) return;
     w->ending_s += passed_s;
-    if (w->ending_s >= end_s) _exit(atomic_load(&w->ending) - 1);
+    if (w->ending_s >= end_s) ec__farewell(atomic_load(&w->ending) - 1);
 }
 
 static void tick(ec_watch *w) {

@@ -12,7 +12,8 @@
  *     FAULT_VICTIM=V       who gets the signal: a rank, or "all"
  *     FAULT_DO=short       the call writes half of what it was asked to, and says so
  *     FAULT_DO=ENOSPC      (or EDQUOT EIO EROFS EACCES) the call fails with that error and does nothing
- *     FAULT_FOR=M          calls from the N-th on that fail or are short (default 1; 0: all)
+ *     FAULT_DO=sleep       the call takes FAULT_SECONDS longer (default 1)
+ *     FAULT_FOR=M          calls from the N-th on that fail, are short or long (default 1; 0: all)
  *     FAULT_LOG=FILE       gets a line "rank number kind path" for every counted call, and "struck" when it strikes
  *     FAULT_MEMINFO=FILE   is read in place of /proc/meminfo: a machine with another amount of memory
  *     FAULT_PIDS=FOLDER    gets a file for every rank, named by its number, holding its process id
@@ -44,6 +45,7 @@ typedef enum verdict { PASS, FAIL, HALF, TEAR } verdict;
 static struct {
     int rank, at, times, error; /* error: errno of a call that fails */
     int signal;                 /* that strikes, or 0 */
+    int seconds;                /* that a call takes longer, or 0 */
     bool counts, tears, halves;
     const char *under, *kinds, *victim, *log, *pids;
 } fault;
@@ -97,7 +99,8 @@ __attribute__((constructor)) static void begin(void) {
     if (what && strcmp(what, "USR1") == 0) fault.signal = SIGUSR1;
     fault.halves = what && strcmp(what, "short") == 0;
     fault.error = what ? error_named(what) : 0;
-    if (fault.at && !fault.signal && !fault.halves && !fault.error) abort(); /* FAULT_DO means nothing */
+    fault.seconds = what && strcmp(what, "sleep") == 0 ? number_of("FAULT_SECONDS", 1) : 0;
+    if (fault.at && !fault.signal && !fault.halves && !fault.error && !fault.seconds) abort(); /* FAULT_DO means nothing */
     if (!fault.pids) return;
     snprintf(path, sizeof path, "%s/%d", fault.pids, fault.rank);
     snprintf(text, sizeof text, "%ld\n", (long)getpid());
@@ -154,6 +157,7 @@ static verdict judge(const char *kind, const char *path) {
     if (fault.tears && strcmp(kind, "write") == 0) return TEAR;
     if (fault.signal) strike();
     if (fault.halves && strcmp(kind, "write") == 0) return HALF;
+    if (fault.seconds) sleep((unsigned)fault.seconds);
     if (!fault.error) return PASS;
     errno = fault.error;
     return FAIL;

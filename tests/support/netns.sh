@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Hosts made of network namespaces, as root: tests/support/netns.sh up PREFIX N | enter HOST COMMAND... | down PREFIX N
+# Hosts made of network namespaces, as root:
+#   tests/support/netns.sh up PREFIX N | enter HOST COMMAND... | cut PREFIX I | heal PREFIX I | pids PREFIX N | down PREFIX N
 # Hosts are PREFIX1 to PREFIXN at 10.78.0.1 to N on a bridge in a namespace of its own; nothing of it touches the
 # machine's network. Exit code 77 with a reason where it cannot be.
 set -eu
@@ -42,11 +43,19 @@ down() { # PREFIX N
     rmdir /etc/netns 2>/dev/null || true
 }
 
+pids() { # PREFIX N: processes on any of the hosts
+    local i
+    for ((i = 1; i <= $2; i++)); do ip netns pids "$1$i" 2>/dev/null || true; done
+}
+
 action=$1
 shift
 case $action in
 up) up "$@" ;;
 down) down "$@" ;;
+cut) ip -n "${1}sw" link set "p$2" down ;; # as if its cable were pulled: nobody is told
+heal) ip -n "${1}sw" link set "p$2" up ;;
+pids) pids "$@" ;;
 enter)
     host=$1
     shift
