@@ -52,7 +52,7 @@ else
     need "FFTW, single precision" libfftw3-dev module fftw3f
     need "FFmpeg's libraries" "libavformat-dev libavcodec-dev libswresample-dev libswscale-dev" \
         module libavformat libavcodec libswresample libswscale libavutil
-    need "libjpeg-turbo" "libturbojpeg0-dev libjpeg62-turbo-dev" module libjpeg libturbojpeg
+    need "libjpeg-turbo" "libturbojpeg0-dev libjpeg-dev" module libjpeg libturbojpeg
     need "libpng" libpng-dev module libpng
     need "Jansson" libjansson-dev module jansson
     need "xxHash" libxxhash-dev module libxxhash
