@@ -30,7 +30,7 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
         const char *from = p.z[tile.b] + next.column * p.pitch;
         for (int k = 0; k < p.panels; k++)
             load_panel<S::COLUMNS>(memory + S::STAGE + stage * S::STAGE_BYTES + k * S::COLUMN_PANEL,
-                                   from + k * ROW_BYTES, p.pitch, S::COLUMNS);
+                                   from + k * ROW_BYTES, p.pitch);
         load_column_weights<ROW_SHIFT, S::COLUMNS>(p, next, &columns[stage]);
     };
     const auto compute = [&](int step, int stage) {
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (!p.wanted[tile.a][0] && !p.wanted[tile.a][1]) return;
     const char *own = p.z[tile.a] + (int64_t)(p.first + tile.row) * p.pitch;
     for (int k = 0; k < p.panels; k++)
-        load_panel<TILE>(memory + k * PANEL_BYTES, own + k * ROW_BYTES, p.pitch, p.padded_rows - p.first - tile.row);
+        load_own_panel(memory + k * PANEL_BYTES, own + k * ROW_BYTES, p.pitch, p.padded_rows - p.first - tile.row);
     tile_sums<8> total;
     total.zero();
     for (int b = 0; b < 2; b++)

@@ -31,8 +31,8 @@ __device__ __forceinline__ void weigh_group(const gradient_arguments &p, const p
         gradient_tile next = tile;
         next.column = group + part * TILE;
         char *to = memory + stage * STAGE_BYTES;
-        load_panel<TILE>(to, p.z[tile.a] + own * p.pitch + k * ROW_BYTES, p.pitch, p.padded_rows - (int)own);
-        load_panel<TILE>(to + PANEL_BYTES, p.z[tile.b] + next.column * p.pitch + k * ROW_BYTES, p.pitch, TILE);
+        load_own_panel(to, p.z[tile.a] + own * p.pitch + k * ROW_BYTES, p.pitch, p.padded_rows - (int)own);
+        load_panel<TILE>(to + PANEL_BYTES, p.z[tile.b] + next.column * p.pitch + k * ROW_BYTES, p.pitch);
         if (k == panels - 1) load_column_weights<ROW_SHIFT, TILE>(p, next, &columns[stage]);
     };
     tile_sums<8> dots;
@@ -62,7 +62,7 @@ __device__ __forceinline__ void multiply_group(const gradient_arguments &p, cons
         for (int k = 0; k < S::PANELS; k++)
             if (first + k < p.panels)
                 load_panel<S::ROWS>(memory + stage * STAGE_BYTES + k * (S::ROWS * ROW_BYTES),
-                                    from + (first + k) * ROW_BYTES, p.pitch, S::ROWS);
+                                    from + (first + k) * ROW_BYTES, p.pitch);
     };
     tile_sums<8> sums;
     int part = 0, chunk = 0;

@@ -36,17 +36,6 @@ __device__ __forceinline__ bool is_owned(const sums_arguments &p, int begin, int
     return begin < p.first + p.rows && p.first < end;
 }
 
-/* Which of a tile's values do not count. */
-struct tile_edge {
-    int row, column; /* first of the tile */
-    int global_rows;
-    bool diagonal, any;
-
-    __device__ __forceinline__ bool excludes(int r, int c) const {
-        return any && (row + r >= global_rows || column + c >= global_rows || (diagonal && r == c));
-    }
-};
-
 /* Sums v over the 8 values of g, element by element. Lane g ends with elements 2 g' and 2 g' + 1 in v[0] and v[1], g' the
  * bits of g in reverse. */
 template <int HALF, int BIT> __device__ __forceinline__ void add_half(float v[COLUMNS], int g) {
@@ -101,10 +90,11 @@ struct row_sums {
     }
 };
 
-/* One shift for all: powers take the place of the scores in y. */
+/* One shift for all. It is not used with scales that could make infinity of EC_SUPCON_CUDA_NO_SCORE. */
 __device__ __forceinline__ void sum_shared(const sums_arguments &p, const place &at, const tile_edge &edge,
                                            tile_sums<NT> &y, row_sums &rows, bool for_columns, shared_memory *shared) {
     float column[COLUMNS];
+    exclude(at, edge, y);
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) column[c] = 0;
 #pragma unroll
@@ -113,8 +103,7 @@ __device__ __forceinline__ void sum_shared(const sums_arguments &p, const place 
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++) {
             const int i = r % 2 * 2 + c % 2;
-            float e = ec__exp2(fmaf(y.at[r / 2][c / 2][i], p.scale, -p.shift));
-            if (edge.excludes(tile_row(at, r / 2, i), tile_column<NT>(at, c / 2, i))) e = 0;
+            const float e = ec__exp2(fmaf(y.at[r / 2][c / 2][i], p.scale, -p.shift));
             total += e;
             column[c] += e;
         }
@@ -167,10 +156,8 @@ __device__ __forceinline__ void sum_shifted(const sums_arguments &p, const place
 #pragma unroll
         for (int n = 0; n < NT; n++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                y.at[m][n][i] *= p.scale;
-                if (edge.excludes(tile_row(at, m, i), tile_column<NT>(at, n, i))) y.at[m][n][i] = EC_SUPCON_CUDA_NO_SCORE;
-            }
+            for (int i = 0; i < 4; i++) y.at[m][n][i] *= p.scale;
+    exclude(at, edge, y);
     if (for_rows) sum_rows_shifted(y, rows);
     if (for_columns) sum_columns_shifted(at, y, shared);
 }
@@ -242,12 +229,12 @@ __device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int 
     rows.begin();
     if (p.resident)
         for (int k = 0; k < panels; k++)
-            load_panel<TILE>(resident + k * PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch, TILE);
+            load_panel<TILE>(resident + k * PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch);
     const auto load = [&](int step, int stage) {
         const int tile = step / panels, k = step - tile * panels;
         char *to = stages + stage * (p.resident ? PANEL_BYTES : 2 * PANEL_BYTES);
-        load_panel<TILE>(to, p.z[1] + (begin + tile * TILE) * p.pitch + k * ROW_BYTES, p.pitch, TILE);
-        if (!p.resident) load_panel<TILE>(to + PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch, TILE);
+        load_panel<TILE>(to, p.z[1] + (begin + tile * TILE) * p.pitch + k * ROW_BYTES, p.pitch);
+        if (!p.resident) load_panel<TILE>(to + PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch);
     };
     int k = 0, column = begin;
     const auto compute = [&](int, int stage) {
@@ -257,8 +244,7 @@ __device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int 
         if (++k < panels) return;
         const bool diagonal = p.same && row == column;
         const bool for_columns = !diagonal && is_owned(p, column, column + TILE);
-        const tile_edge edge = {row, column, p.global_rows, diagonal,
-                                diagonal || row + TILE > p.global_rows || column + TILE > p.global_rows};
+        const tile_edge edge = {p.global_rows - row, p.global_rows - column, diagonal ? 0 : NO_DIAGONAL};
         if (ROW_SHIFT)
             sum_shifted(p, at, edge, y, rows, for_rows, for_columns, shared);
         else

@@ -42,9 +42,10 @@ static __device__ __forceinline__ place here() {
 }
 
 /* The types that factors are rounded to. DEPTH: values in a row of a panel. BLOCKS: of
- * threads that a multiprocessor should hold while it makes sums. Fragments are made of words as loaded. */
+ * threads that a multiprocessor should hold while it makes sums. UNROLL: steps of depth that the compiler may mix, as far
+ * as registers last. Fragments are made of words as loaded. */
 struct bf16_math {
-    static constexpr int DEPTH = ROW_BYTES / 2, BYTES = 2, BLOCKS = 2;
+    static constexpr int DEPTH = ROW_BYTES / 2, BYTES = 2, BLOCKS = 2, UNROLL = 4;
     struct row_fragment {
         uint32_t word[4];
         __device__ __forceinline__ explicit row_fragment(const uint32_t w[4]) : word{w[0], w[1], w[2], w[3]} {}
@@ -59,7 +60,7 @@ struct bf16_math {
 };
 
 struct tf32_math {
-    static constexpr int DEPTH = ROW_BYTES / 4, BYTES = 4, BLOCKS = 2;
+    static constexpr int DEPTH = ROW_BYTES / 4, BYTES = 4, BLOCKS = 2, UNROLL = 4;
     using row_fragment = bf16_math::row_fragment;
     using column_fragment = bf16_math::column_fragment;
     static __device__ __forceinline__ void multiply(float c[4], const row_fragment &a, const column_fragment &b) {
@@ -71,7 +72,7 @@ struct tf32_math {
 /* x = high + low, both tf32, to 22 bits; three products keep all but 2^-22 of what float32 factors give. A step's
  * products are made from 0 and then added, so that the sum is rounded to nearest (mma.cuh says why). */
 struct float32_math {
-    static constexpr int DEPTH = ROW_BYTES / 4, BYTES = 4, BLOCKS = 1;
+    static constexpr int DEPTH = ROW_BYTES / 4, BYTES = 4, BLOCKS = 1, UNROLL = 1;
     static __device__ __forceinline__ void split(uint32_t word, uint32_t *high, uint32_t *low) {
         const float x = __uint_as_float(word);
         *high = ec__tf32(x);
@@ -134,15 +135,50 @@ template <int NT> static __device__ __forceinline__ int tile_column(const place 
     return (p.warp_column * NT + n) * 8 + 2 * p.t + i % 2;
 }
 
-/* Copies rows of a panel. from: the first row's part of a copy of Z, rows pitch bytes apart. limit: rows that may be read,
- * counted from there; others repeat the last of them. */
-template <int ROWS>
-static __device__ __forceinline__ void load_panel(char *panel, const char *from, int64_t pitch, int limit) {
+/* Starts the copy of a panel. from: the first row's part of a copy of Z, rows pitch bytes apart. */
+template <int ROWS> static __device__ __forceinline__ void load_panel(char *panel, const char *from, int64_t pitch) {
+    constexpr int AT_ONCE = THREADS * UNIT / ROW_BYTES; /* rows */
+    const int row = (int)threadIdx.x / 8, unit = (int)threadIdx.x % 8;
+    char *to = panel + panel_at(row, unit);
+    from += row * pitch + unit * UNIT;
 #pragma unroll
-    for (int i = 0; i < ROWS * ROW_BYTES / UNIT / THREADS; i++) {
+    for (int i = 0; i < ROWS / AT_ONCE; i++, from += AT_ONCE * pitch) ec__copy16(to + i * AT_ONCE * ROW_BYTES, from);
+}
+
+/* The same of own rows, TILE of them; only the first limit may be read, others repeat the last of them. */
+static __device__ __forceinline__ void load_own_panel(char *panel, const char *from, int64_t pitch, int limit) {
+#pragma unroll
+    for (int i = 0; i < PANEL_BYTES / UNIT / THREADS; i++) {
         const int at = i * THREADS + (int)threadIdx.x, row = at / 8, unit = at % 8;
-        ec__copy16(panel + panel_at(row, unit), from + (int64_t)min(row, limit - 1) * pitch + unit * UNIT);
+        ec__copy16(panel + panel_at(row, unit), from + min(row, limit - 1) * pitch + unit * UNIT);
     }
+}
+
+/* Which of a tile's values do not count: rows and columns past a limit, and those with column - row = diagonal. */
+struct tile_edge {
+    int rows, columns, diagonal;
+
+    /* Is there any in a tile of that many columns? */
+    __device__ __forceinline__ bool cuts(int width) const {
+        return rows < TILE || columns < width || (diagonal > -TILE && diagonal < width);
+    }
+};
+
+constexpr int NO_DIAGONAL = 4 * TILE;
+
+template <int NT>
+static __device__ __forceinline__ void exclude(const place &p, const tile_edge &edge, tile_sums<NT> &y) {
+    if (!edge.cuts(16 * NT)) return;
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int row = tile_row(p, m, i), column = tile_column<NT>(p, n, i);
+                if (row >= edge.rows || column >= edge.columns || column - row == edge.diagonal)
+                    y.at[m][n][i] = EC_SUPCON_CUDA_NO_SCORE;
+            }
 }
 
 /* sums += rows panel times columns panel (16 NT rows), over the depth of one panel. */
@@ -151,7 +187,7 @@ static __device__ __forceinline__ void add_scores(const place &p, const char *ro
                                                   tile_sums<NT> &sums) {
     const int row = panel_at(p.warp_row * 32 + p.lane % 16, p.lane / 16);
     const int column = panel_at(p.warp_column * NT * 8 + p.lane % 8 + p.lane / 16 * 8, p.lane / 8 % 2);
-#pragma unroll
+#pragma unroll M::UNROLL
     for (int k = 0; k < ROW_BYTES / STEP_BYTES; k++) {
         uint32_t word[4];
         ec__load_matrices(word, rows + onward(row, 2 * k));

@@ -32,7 +32,12 @@ template <bool ROW_SHIFT, int COLUMNS>
 static __device__ __forceinline__ void load_column_weights(const gradient_arguments &p, const gradient_tile &tile,
                                                            column_weights *to) {
     const int c = (int)threadIdx.x, row = tile.column + c;
-    if (c >= COLUMNS || row >= p.global_rows) return;
+    if (c >= COLUMNS) return;
+    if (row >= p.global_rows) {
+        to->weight[c] = 0; /* times 0, of a power that does not count, is a number */
+        to->shift[c] = 0;
+        return;
+    }
     const int64_t at = (int64_t)direction_of(tile.b, tile.a) * p.global_rows + row;
     ec__copy4(&to->weight[c], p.weight + at);
     if (ROW_SHIFT) ec__copy4(&to->shift[c], p.shift + at);
@@ -41,7 +46,6 @@ static __device__ __forceinline__ void load_column_weights(const gradient_argume
 /* A thread's four rows. */
 struct row_weights {
     float weight[4], shift[4];
-    int row[4]; /* in the global batch */
 };
 
 template <bool ROW_SHIFT>
@@ -52,7 +56,6 @@ static __device__ __forceinline__ row_weights load_row_weights(const gradient_ar
     for (int r = 0; r < 4; r++) {
         const int own = tile.row + tile_row(at, r / 2, r % 2 * 2);
         const int64_t from = (int64_t)direction_of(tile.a, tile.b) * p.global_rows + p.first + own;
-        w.row[r] = p.first + own;
         w.weight[r] = own < p.rows ? p.weight[from] : 0.f;
         w.shift[r] = ROW_SHIFT && own < p.rows ? p.shift[from] : 0.f;
     }
@@ -64,10 +67,9 @@ static __device__ __forceinline__ row_weights load_row_weights(const gradient_ar
 template <class M, bool ROW_SHIFT, int NT>
 static __device__ __forceinline__ void weigh(const gradient_arguments &p, const place &at, const gradient_tile &tile,
                                              const row_weights &rows, const column_weights &columns,
-                                             const tile_sums<NT> &dots, char *panels, int to_column) {
-    const int first = p.first + tile.row, width = 16 * NT;
-    const bool diagonal = tile.a == tile.b && first < tile.column + width && tile.column < first + TILE;
-    const bool edge = diagonal || tile.column + width > p.global_rows;
+                                             tile_sums<NT> &dots, char *panels, int to_column) {
+    const int diagonal = tile.a == tile.b ? p.first + tile.row - tile.column : NO_DIAGONAL;
+    exclude(at, {TILE, p.global_rows - tile.column, diagonal}, dots);
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         const int c = tile_column<NT>(at, n, 0);
@@ -84,8 +86,6 @@ static __device__ __forceinline__ void weigh(const gradient_arguments &p, const 
                 } else {
                     w[i] = ec__exp2(fmaf(dot, p.scale, -p.shared_shift)) * (rows.weight[r] + columns.weight[c + i]);
                 }
-                const int other = tile.column + c + i;
-                if (edge && (other >= p.global_rows || (tile.a == tile.b && other == rows.row[r]))) w[i] = 0;
             }
             store_weights(M(), panels, tile_row(at, r / 2, r % 2 * 2), to_column + c, w[0], w[1]);
         }
@@ -99,19 +99,19 @@ static __device__ __forceinline__ void add_to_gradient(const gradient_arguments 
 #pragma unroll
     for (int r = 0; r < 4; r++) {
         const int own = tile_first + tile_row(at, r / 2, r % 2 * 2);
-        if (own >= p.rows) continue;
         float *row = grad + (int64_t)own * p.dim;
+        __syncwarp(); /* one row's loads under way are enough, and what registers last for */
 #pragma unroll
         for (int n = 0; n < 8; n++) {
-            const int c = first + tile_column<8>(at, n, 0);
+            const int c = first + tile_column<8>(at, n, 0), left = own < p.rows ? p.dim - c : 0;
             const float x = sums.at[r / 2][n][r % 2 * 2], y = sums.at[r / 2][n][r % 2 * 2 + 1];
-            if (pairs && c < p.dim) {
+            if (pairs && left > 0) {
                 float2 *to = (float2 *)(row + c);
                 const float2 old = *to;
                 *to = make_float2(old.x + x, old.y + y);
             } else {
-                if (c < p.dim) row[c] += x;
-                if (c + 1 < p.dim) row[c + 1] += y;
+                if (left > 0) row[c] += x;
+                if (left > 1) row[c + 1] += y;
             }
         }
     }
