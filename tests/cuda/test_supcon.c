@@ -377,6 +377,20 @@ static void test_strips(void **state) {
     be->close(be);
 }
 
+/* On one rank 10 G^2 D for the cross-modal pair and 20 for all; what crosses two ranks is made by both. Scratch is far from
+ * G^2, and less than half of 8 b D floats. */
+static void test_costs(void **state) {
+    (void)state;
+    ec_supcon_problem p = {.global_rows = 1000, .dim = 10, .rows = 1000, .cross = true};
+    assert_true(test_cuda->supcon->flops(test_cuda, &p) == 10e7);
+    p.intra[0] = p.intra[1] = true;
+    assert_true(test_cuda->supcon->flops(test_cuda, &p) == 20e7);
+    p.rows = 500;
+    assert_true(2 * test_cuda->supcon->flops(test_cuda, &p) == 22e7);
+    const int32_t rows = 1 << 17, dim = 128;
+    assert_true(test_cuda->supcon->scratch_bytes(test_cuda, rows, dim, rows, 8) < (size_t)4 * sizeof(float) * rows * dim);
+}
+
 static void test_inspect(void **state) {
     (void)state;
     enum { ROWS = 300, DIM = 37 };
@@ -473,7 +487,8 @@ static void test_golden(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_inspect), cmocka_unit_test(test_widths), cmocka_unit_test(test_row_counts),
+        cmocka_unit_test(test_costs),   cmocka_unit_test(test_inspect), cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_row_counts),
         cmocka_unit_test(test_classes), cmocka_unit_test(test_math),   cmocka_unit_test(test_ranks),
         cmocka_unit_test(test_strips),  cmocka_unit_test(test_golden),
     };

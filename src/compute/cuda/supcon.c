@@ -42,6 +42,16 @@ static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, in
     return ec__arena_used(&arena);
 }
 
+/* A block of the matrix of a modality with itself: sums make a pair of own rows once for both of them, a pair with
+ * another rank's row for the own one; the gradient takes a score and a product, each 2 D, for every own row and each of all
+ * rows. The cross-modal block is twice as large, and costs as much for each of its directions. */
+static double flops(ec_backend *be, const ec_supcon_problem *p) {
+    (void)be;
+    const double own = p->rows, all = (double)p->global_rows, dim = p->dim;
+    const double block = dim * own * own + 2 * dim * own * (all - own) + 4 * dim * own * all;
+    return block * ((p->intra[0] ? 1 : 0) + (p->intra[1] ? 1 : 0) + (p->cross ? 2 : 0));
+}
+
 static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, float norm2_most,
                          ec_supcon_finding *finding) {
     return ec__supcon_cuda_inspect(be->main_stream(be), z, rows, dim, norm2_most, finding);
@@ -85,6 +95,7 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
 
 const ec_supcon_ops ec__cuda_supcon_ops = {
     .scratch_bytes = scratch_bytes,
+    .flops = flops,
     .inspect = inspect,
     .prepare = prepare,
     .sums = sums,

@@ -2,7 +2,7 @@
  *
  * Floating-point operations, cross-modal pair, b own rows of G, width D: the sums make each tile once for its rows and its
  * columns, 2 G^2 D on one rank (up to 4 b G D on many, where a tile between ranks is made by both owners); the gradient
- * makes scores again and multiplies them into the owner's rows, 8 b G D. An intra-modal block costs half of that.
+ * makes scores again, for each side, and multiplies them into the owner's rows, 8 b G D. An intra-modal block costs half.
  *
  * Memory beside the caller's arrays, a rank: the copies of Z that the products read, 2 G D values of 2 or 4 bytes; class
  * sums, 4 C D floats; row sums of strips, at most 192 floats a row; so on one rank 2 b D floats and O(b + C D) (half of it

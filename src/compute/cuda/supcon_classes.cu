@@ -60,7 +60,8 @@ __device__ double sum_positions(const positive_arguments &p, int modality, int32
 /* A group inside the chunk is finished here; of one that goes beyond it, the chunk keeps its part: the first of its two
  * where the group began in an earlier chunk, else the second. */
 __global__ void chunk_kernel(const __grid_constant__ positive_arguments p) {
-    const int32_t all = 2 * p.lists.global_rows, begin = (int32_t)blockIdx.x * CHUNK, end = min(all, begin + CHUNK);
+    const int32_t all = 2 * p.lists.global_rows, begin = (int32_t)blockIdx.x * CHUNK;
+    const int32_t end = begin + min(CHUNK, all - begin);
     for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) {
         int32_t c = class_at(p.lists, begin);
         for (int32_t i = begin; i < end;) {
@@ -105,9 +106,10 @@ __device__ __forceinline__ double sum_of_warp(double x) {
 
 /* A warp an own row: positions of the order that are not owned are passed over. */
 __global__ void positive_kernel(const __grid_constant__ positive_arguments p) {
-    const int32_t i = (int32_t)(blockIdx.x * (blockDim.x / EC_WARP) + threadIdx.x / EC_WARP);
+    const unsigned position = blockIdx.x * (blockDim.x / EC_WARP) + threadIdx.x / EC_WARP;
     const int lane = threadIdx.x % EC_WARP;
-    if (i >= 2 * p.lists.global_rows) return;
+    if (position >= 2 * (unsigned)p.lists.global_rows) return;
+    const int32_t i = (int32_t)position;
     const int32_t c = class_at(p.lists, i);
     const int modality = i < p.lists.music[c] ? 0 : 1;
     const int32_t row = p.lists.order[i] - modality * p.lists.global_rows, own = row - p.first;
@@ -187,10 +189,9 @@ __device__ double sum_of_block(double v, double *shared) {
 __global__ void weight_kernel(const __grid_constant__ weight_arguments p) {
     __shared__ double shared[THREADS / EC_WARP];
     double term[EC_SUPCON_DIRECTIONS] = {0, 0, 0, 0};
-    const int32_t all = 2 * p.lists.global_rows;
-    for (int32_t n = (int32_t)threadIdx.x; n < TERMS; n += THREADS) {
-        const int32_t i = (int32_t)blockIdx.x * TERMS + n;
-        if (i >= all) break;
+    const int32_t begin = (int32_t)blockIdx.x * TERMS, left = 2 * p.lists.global_rows - begin;
+    for (int32_t n = (int32_t)threadIdx.x; n < min(TERMS, left); n += THREADS) {
+        const int32_t i = begin + n;
         const int32_t c = class_at(p.lists, i);
         const int modality = i < p.lists.music[c] ? 0 : 1;
         const group mine = group_of(p.lists, c, modality), others = group_of(p.lists, c, 1 - modality);
