@@ -1,4 +1,5 @@
 #define _POSIX_C_SOURCE 200809L
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +8,13 @@
 #include "compute/cpu/peak.h"
 #include "compute/ops_dense.h"
 #include "core/clock.h"
+#include "core/rng.h"
 
 enum { WARM_UP = 2, FEWEST = 5, MOST = 1000 };
 
 /* Collective: milliseconds of one run on the slowest rank. */
 static ec_status run_once(ec_comm *comm, bench_fn fn, void *arg, double *all, double *out) {
+    comm = comm->host;
     EC_RETURN_IF(ec__comm_barrier(comm));
     const int64_t start = ec__now_ns();
     EC_RETURN_IF(fn(arg));
@@ -45,41 +48,62 @@ done:
     return status;
 }
 
-/* A product large enough for the library's best rate: every thread makes N columns of its own. */
-enum { GEMM_M = 512, GEMM_N = 512, GEMM_K = 512, GEMM_RUNS = 20 };
+/* A square product large enough for the library's best rate: every thread makes N columns of its own, or the whole device
+ * makes one. */
+enum { GEMM_CPU = 512, GEMM_DEVICE = 8192, GEMM_RUNS = 20 };
 
 typedef struct gemm_job {
     ec_backend *be;
+    int32_t size;
     const float *a;
     float *bc; /* for each thread B and C */
 } gemm_job;
 
 static ec_status gemm_task(void *arg, int32_t task, ec_stream *stream) {
     const gemm_job *j = arg;
-    const ec_gemm g = {.m = GEMM_M, .n = GEMM_N, .k = GEMM_K, .lda = GEMM_K, .ldb = GEMM_N, .ldc = GEMM_N};
-    float *b = j->bc + (ptrdiff_t)task * (GEMM_K + GEMM_M) * GEMM_N;
-    return j->be->dense->gemm(j->be, stream, &g, j->a, b, NULL, b + GEMM_K * GEMM_N);
+    const int32_t n = j->size;
+    const ec_gemm g = {.m = n, .n = n, .k = n, .lda = n, .ldb = n, .ldc = n};
+    float *b = j->bc + (ptrdiff_t)task * 2 * n * n;
+    return j->be->dense->gemm(j->be, stream, &g, j->a, b, NULL, b + (ptrdiff_t)n * n);
+}
+
+ec_status bench_upload(ec_backend *be, const float *from, size_t count, float **out) {
+    void *memory = NULL;
+    EC_RETURN_IF(be->memory->alloc(be, count * sizeof *from, &memory));
+    *out = memory;
+    EC_RETURN_IF(be->memory->upload(be, be->main_stream(be), memory, from, count * sizeof *from));
+    return be->synchronize(be);
+}
+
+/* Random numbers: a GPU multiplies zeros faster. */
+static ec_status random_array(ec_backend *be, size_t count, float **out) {
+    ec_status status = EC_OK;
+    float *numbers = malloc(count * sizeof *numbers);
+    ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, 0, count);
+    if (!numbers) EC_FAIL(EC_ERR_MEMORY, "no memory for %zu numbers", count);
+    for (size_t i = 0; i < count; i++) numbers[i] = (float)ec__rng_u32(&rng) * 0x1p-31f - 1;
+    EC_TRY(bench_upload(be, numbers, count, out));
+done:
+    free(numbers);
+    return status;
 }
 
 static ec_status gemm_rate(ec_backend *be, double *rate) {
     ec_status status = EC_OK;
-    const int32_t width = be->width(be);
-    const size_t a_bytes = GEMM_M * GEMM_K * sizeof(float);
-    const size_t bc_bytes = (size_t)width * (GEMM_K + GEMM_M) * GEMM_N * sizeof(float);
-    gemm_job j = {.be = be};
-    void *a = NULL, *bc = NULL;
-    EC_TRY(be->memory->alloc(be, a_bytes, &a));
-    EC_TRY(be->memory->alloc(be, bc_bytes, &bc));
-    EC_TRY(be->memory->zero(be, be->main_stream(be), a, a_bytes));
-    EC_TRY(be->memory->zero(be, be->main_stream(be), bc, bc_bytes));
-    j.a = a;
-    j.bc = bc;
+    const bool device = be->native_queue(be) != NULL;
+    const int32_t tasks = device ? 1 : be->width(be), n = device ? GEMM_DEVICE : GEMM_CPU;
+    const ec_gemm g = {.m = n, .n = n, .k = n, .lda = n, .ldb = n, .ldc = n};
+    float *a = NULL, *bc = NULL;
+    EC_TRY(random_array(be, (size_t)n * (size_t)n, &a));
+    EC_TRY(random_array(be, (size_t)tasks * 2 * (size_t)n * (size_t)n, &bc));
+    EC_TRY(be->dense->prepare(be, &g));
+    gemm_job j = {.be = be, .size = n, .a = a, .bc = bc};
     *rate = 0;
     for (int i = 0; i < GEMM_RUNS; i++) {
         const int64_t start = ec__now_ns();
-        EC_TRY(be->for_each(be, width, gemm_task, &j));
+        EC_TRY(be->for_each(be, tasks, gemm_task, &j));
         EC_TRY(be->synchronize(be));
-        const double now = 2.0 * GEMM_M * GEMM_N * GEMM_K * width / ec__seconds_since(start);
+        const double now = 2.0 * n * n * n * tasks / ec__seconds_since(start);
         *rate = now > *rate ? now : *rate;
     }
 done:
@@ -91,7 +115,7 @@ done:
 ec_status bench_measure_rates(ec_backend *be, bench_rates *out) {
     double gemm = 0, fma = 0;
     EC_RETURN_IF(gemm_rate(be, &gemm));
-    EC_RETURN_IF(ec__cpu_peak_rate(be, &fma));
+    if (!be->native_queue(be)) EC_RETURN_IF(ec__cpu_peak_rate(be, &fma));
     *out = (bench_rates){.gemm = gemm * 1e-9, .fma = fma * 1e-9};
     return EC_OK;
 }
@@ -109,6 +133,9 @@ static double process_memory(const char *key) {
 }
 
 double bench_memory_mark(void) {
+#if defined(__GLIBC__)
+    malloc_trim(0); /* what was freed would be taken again without being counted */
+#endif
     FILE *file = fopen("/proc/self/clear_refs", "w"); /* "5" sets the peak back to what is resident now */
     if (file) {
         fputs("5", file);
@@ -119,13 +146,18 @@ double bench_memory_mark(void) {
 
 double bench_memory_peak(double marked) { return process_memory("VmHWM") - marked; }
 
-ec_status bench_open(int32_t *threads, ec_comm **comm, ec_backend **be) {
+const char *const bench_devices[] = {"auto", "cpu", "cuda", NULL};
+const char *const bench_maths[] = {[EC_MATH_FLOAT32] = "float32", [EC_MATH_TF32] = "tf32", [EC_MATH_BF16] = "bf16", NULL};
+
+ec_status bench_open(bench_place *place, ec_comm **comm, ec_backend **be) {
     EC_RETURN_IF(ec__comm_open("auto", comm));
     cli_set_ranks((*comm)->rank, (*comm)->size);
-    *threads = bench_threads(*comm, *threads);
-    const ec_backend_options options = {.threads = *threads, .device = ec__backend_device_for((*comm)->node_rank),
+    place->threads = bench_threads(*comm, place->threads);
+    const ec_backend_options options = {.threads = (int32_t)place->threads,
+                                        .device = ec__backend_device_for((*comm)->node_rank),
+                                        .math = (ec_math)place->math,
                                         .deterministic = true};
-    EC_RETURN_IF(ec__comm_agree(*comm, ec__backend_open_with("auto", &options, be)));
+    EC_RETURN_IF(ec__comm_agree(*comm, ec__backend_open_with(bench_devices[place->device], &options, be)));
     EC_RETURN_IF(ec__comm_open_over(*comm, (*be)->native_queue(*be), comm));
     return EC_OK;
 }

@@ -7,8 +7,9 @@
 
 typedef struct options {
     int encoder, precision;
-    int64_t batch, threads, repeats;
+    int64_t batch, repeats;
     const char *weights;
+    bench_place place;
 } options;
 
 static const char *const encoders[] = {"clip_vit", "shortchunk", NULL};
@@ -21,8 +22,7 @@ static const cli_option table[] = {
     {.name = "precision", .letter = 'p', .type = CLI_CHOICE, .argument = "NAME", .choices = precisions,
      .help = "of the products, float32 or bf16; default float32", .offset = offsetof(options, precision)},
     {"batch", 'b', CLI_INT, "NUMBER", "inputs a call; default 32", offsetof(options, batch), 1, 1 << 16, NULL},
-    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",
-     offsetof(options, threads), 0, 1024, NULL},
+    BENCH_PLACE_OPTIONS(options, place),
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
     {"weights", 'w', CLI_TEXT, "FILE", "safetensors file; default: random weights of the real size",
@@ -57,8 +57,7 @@ static void close_problem(problem *p) {
     ec__encoder_free(p->encoder);
     free(p->inputs);
     free(p->embeddings);
-    if (p->be) p->be->close(p->be);
-    ec__comm_close(p->comm);
+    bench_close(p->comm, p->be);
 }
 
 static ec_status encode(void *arg) {
@@ -73,13 +72,13 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
     const double per_second = (double)o->batch * p->comm->size / times->median * 1e3;
     const double gflops = info->operations * per_second * 1e-9, gemm = rates->gemm * p->comm->size;
     if (!cli->json)
-        return cli_print("%s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
+        return cli_print("%s, %s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
                          "%.1f GF/s = %.1f %% of a large float32 product; %.1f MB\n",
-                         info->name, precisions[o->precision], (long long)o->batch, p->comm->size, threads, per_second,
+                         info->name, precisions[o->precision], p->be->name, (long long)o->batch, p->comm->size, threads, per_second,
                          unit, times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
-    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench",
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench",
                              "encode",
-                             "encoder", info->name, "precision", precisions[o->precision], "batch",
+                             "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "batch",
                              (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
                              per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm", gflops / gemm,
                              "memory_mb", memory_mb, "random_weights", info->random);
@@ -95,16 +94,14 @@ static ec_status run(const cli_context *cli, const void *values) {
     problem p = {0};
     bench_times times;
     bench_rates rates;
-    EC_TRY(ec__comm_open("auto", &p.comm));
-    cli_set_ranks(p.comm->rank, p.comm->size);
-    const int32_t threads = bench_threads(p.comm, o->threads);
-    EC_TRY(ec__backend_open("auto", threads, &p.be));
+    bench_place place = o->place;
+    EC_TRY(bench_open(&place, &p.comm, &p.be));
     const double before = bench_memory_mark();
     EC_TRY(ec__comm_agree(p.comm, open_problem(o, &p)));
     EC_TRY(bench_repeat(p.comm, o->repeats, encode, &p, &times));
     const double memory_mb = bench_memory_peak(before);
     EC_TRY(bench_measure_rates(p.be, &rates));
-    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, threads, &times, &rates, memory_mb));
+    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, (int32_t)place.threads, &times, &rates, memory_mb));
 done:
     close_problem(&p);
     return status;

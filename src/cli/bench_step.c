@@ -6,11 +6,12 @@
 #include "train/step.h"
 
 typedef struct options {
-    int64_t batch, shards, accumulate, threads, repeats;
+    int64_t batch, shards, accumulate, repeats;
     int64_t image_dim, audio_dim, hidden_dim, output_dim;
     double dropout;
     int mode;
     bool multi_task;
+    bench_place place;
 } options;
 
 static const char *const modes[] = {"fast", "reproducible", NULL};
@@ -18,7 +19,7 @@ static const char *const modes[] = {"fast", "reproducible", NULL};
 static const options defaults = {.batch = 64, .shards = 8, .accumulate = 1, .image_dim = 512, .audio_dim = 256,
                                  .hidden_dim = 256, .output_dim = 128, .dropout = 0.1, .mode = 1};
 
-enum { WIDEST = 1 << 16 };
+enum { WIDEST = 1 << 16, CLASSES = 6 };
 
 static const cli_option table[] = {
     {"batch", 'b', CLI_INT, "ROWS", "rows of the global batch, per modality; default 64", offsetof(options, batch), 2,
@@ -38,8 +39,7 @@ static const cli_option table[] = {
      NULL},
     {"output-dim", 0, CLI_INT, "WIDTH", "width of the embeddings; default 128", offsetof(options, output_dim), 1, WIDEST,
      NULL},
-    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",
-     offsetof(options, threads), 0, 1024, NULL},
+    BENCH_PLACE_OPTIONS(options, place),
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
     {.name = NULL},
@@ -58,18 +58,21 @@ typedef struct problem {
 } problem;
 
 static ec_status make_rows(problem *p, ec_modality m) {
-    const int32_t classes = 6, width = ec__heads_input_dim(&p->heads->config, m);
-    void *memory = NULL;
-    EC_RETURN_IF(p->be->memory->alloc(p->be, (size_t)p->rows * (size_t)width * sizeof(float), &memory));
-    p->x[m] = memory;
+    ec_status status = EC_OK;
+    const int32_t classes = CLASSES, width = ec__heads_input_dim(&p->heads->config, m);
+    const size_t count = (size_t)p->rows * (size_t)width;
+    float *x = malloc(count * sizeof *x);
     p->label[m] = malloc((size_t)p->rows * sizeof(int32_t));
-    if (!p->label[m]) return EC_ERROR(EC_ERR_MEMORY, "no memory for the labels");
+    if (!x || !p->label[m]) EC_FAIL(EC_ERR_MEMORY, "no memory for %d rows", p->rows);
     for (int32_t b = 0; b < p->rows; b++) {
         ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, (uint32_t)m, (uint64_t)(p->comm->rank * (int64_t)p->rows + b));
-        for (int32_t k = 0; k < width; k++) p->x[m][(int64_t)b * width + k] = (float)(ec__rng_uniform(&rng) - 0.5);
+        for (int32_t k = 0; k < width; k++) x[(int64_t)b * width + k] = (float)(ec__rng_uniform(&rng) - 0.5);
         p->label[m][b] = (int32_t)ec__rng_below(&rng, (uint64_t)classes);
     }
-    return EC_OK;
+    EC_TRY(bench_upload(p->be, x, count, &p->x[m]));
+done:
+    free(x);
+    return status;
 }
 
 static ec_status open_inputs(const options *o, problem *p) {
@@ -99,6 +102,7 @@ static ec_status open_core(const options *o, problem *p) {
         .optimizer = ec__optimizer_defaults(),
         .temperature = 0.07f,
         .weight = {0.25f, 0.25f, 0.25f, 0.25f},
+        .classes = CLASSES,
     };
     return ec__trainer_core_new(p->heads, p->comm, &config, &p->core);
 }
@@ -135,11 +139,12 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
                         const bench_times *times, double peak_mb) {
     const double gflops = operations(o, p->heads) / times->median * 1e-6;
     if (!cli->json)
-        return cli_print("training step, G %lld, %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s; "
+        return cli_print("training step, G %lld, %s, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s; "
                          "%.1f MB\n",
-                         (long long)o->batch, modes[o->mode], p->comm->size, threads, times->median, times->min,
-                         times->count, gflops, peak_mb);
-    json_t *root = json_pack("{s:s, s:I, s:s, s:I, s:I, s:b, s:f, s:i, s:i, s:f, s:f, s:f, s:f}", "bench", "step",
+                         (long long)o->batch, modes[o->mode], p->be->name, bench_maths[p->be->math], p->comm->size,
+                         threads, times->median, times->min, times->count, gflops, peak_mb);
+    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:f, s:i, s:i, s:f, s:f, s:f, s:f}", "bench",
+                             "step", "device", p->be->name, "math", bench_maths[p->be->math],
                              "batch", (json_int_t)o->batch, "mode", modes[o->mode], "shards", (json_int_t)o->shards,
                              "accumulate", (json_int_t)o->accumulate, "multi_task", o->multi_task, "dropout", o->dropout,
                              "threads", threads, "ranks", p->comm->size, "ms", times->median, "gflops", gflops, "peak_mb",
@@ -154,15 +159,15 @@ static ec_status run(const cli_context *cli, const void *values) {
     ec_status status = EC_OK;
     const options *o = values;
     problem p = {0};
-    int32_t threads = (int32_t)o->threads;
+    bench_place place = o->place;
     bench_times times;
-    EC_TRY(bench_open(&threads, &p.comm, &p.be));
+    EC_TRY(bench_open(&place, &p.comm, &p.be));
     EC_TRY(ec__comm_agree(p.comm, open_inputs(o, &p)));
     const double before = bench_memory_mark();
     EC_TRY(ec__comm_agree(p.comm, open_core(o, &p)));
     EC_TRY(bench_repeat(p.comm, o->repeats, step, &p, &times));
     const double peak_mb = bench_memory_peak(before);
-    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, threads, &times, peak_mb));
+    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, (int32_t)place.threads, &times, peak_mb));
 done:
     close_problem(&p);
     return status;

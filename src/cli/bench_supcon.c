@@ -7,8 +7,9 @@
 #include "loss/supcon.h"
 
 typedef struct options {
-    int64_t batch, dim, classes, threads, repeats;
+    int64_t batch, dim, classes, repeats;
     double temperature;
+    bench_place place;
 } options;
 
 static const options defaults = {.batch = 4096, .dim = 128, .classes = 6, .temperature = 0.07};
@@ -19,8 +20,7 @@ static const cli_option table[] = {
     {"dim", 'd', CLI_INT, "WIDTH", "width of the embeddings; default 128", offsetof(options, dim), 1, 1 << 16, NULL},
     {"classes", 'c', CLI_INT, "NUMBER", "number of classes; default 6", offsetof(options, classes), 1, 1 << 30, NULL},
     {"temperature", 't', CLI_DOUBLE, "T", "temperature; default 0.07", offsetof(options, temperature), 1e-4, 1e4, NULL},
-    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",
-     offsetof(options, threads), 0, 1024, NULL},
+    BENCH_PLACE_OPTIONS(options, place),
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
     {.name = NULL},
@@ -37,10 +37,10 @@ typedef struct problem {
     double losses[EC_DIRECTIONS];
 } problem;
 
-static void make_rows(const options *o, const problem *p, uint32_t modality) {
+static void make_rows(const options *o, const problem *p, uint32_t modality, float *z) {
     for (int32_t b = 0; b < p->rows; b++) {
         ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, modality, (uint64_t)(p->comm->rank * (int64_t)p->rows + b));
-        float *row = p->z[modality] + b * o->dim;
+        float *row = z + b * o->dim;
         double norm = 0;
         for (int64_t k = 0; k < o->dim; k++) {
             row[k] = (float)ec__rng_normal(&rng);
@@ -52,26 +52,28 @@ static void make_rows(const options *o, const problem *p, uint32_t modality) {
 }
 
 static ec_status open_problem(const options *o, problem *p) {
+    ec_status status = EC_OK;
+    float *z = NULL;
     if (o->batch % p->comm->size != 0)
-        return EC_ERROR(EC_ERR_USAGE, "--batch %lld cannot be spread evenly over %d ranks", (long long)o->batch,
-                        p->comm->size);
+        EC_FAIL(EC_ERR_USAGE, "--batch %lld cannot be spread evenly over %d ranks", (long long)o->batch, p->comm->size);
     p->rows = (int32_t)(o->batch / p->comm->size);
-    const size_t bytes = (size_t)p->rows * (size_t)o->dim * sizeof(float);
+    const size_t count = (size_t)p->rows * (size_t)o->dim;
+    z = malloc(count * sizeof *z);
     for (uint32_t m = 0; m < 2; m++) {
-        void *memory;
-        EC_RETURN_IF(p->be->memory->alloc(p->be, bytes, &memory));
-        p->z[m] = memory;
         p->label[m] = malloc((size_t)p->rows * sizeof(int32_t));
-        if (!p->label[m]) return EC_ERROR(EC_ERR_MEMORY, "no memory for the labels");
-        make_rows(o, p, m);
+        if (!z || !p->label[m]) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld rows", (long long)o->batch);
+        make_rows(o, p, m, z);
+        EC_TRY(bench_upload(p->be, z, count, &p->z[m]));
     }
-    return EC_OK;
+done:
+    free(z);
+    return status;
 }
 
 /* What the loss needs beside its inputs: its own memory and the gradients. */
 static ec_status open_loss(const options *o, problem *p) {
     ec_supcon_config config = {.global_rows = o->batch, .dim = (int32_t)o->dim, .temperature = (float)o->temperature,
-                               .weight = {0.25f, 0.25f, 0.25f, 0.25f}};
+                               .weight = {0.25f, 0.25f, 0.25f, 0.25f}, .classes = (int32_t)o->classes};
     for (int m = 0; m < 2; m++) {
         void *memory;
         EC_RETURN_IF(p->be->memory->alloc(p->be, (size_t)p->rows * (size_t)o->dim * sizeof(float), &memory));
@@ -99,18 +101,24 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
                         const bench_times *times, const bench_rates *rates, double peak_mb) {
     const double operations = 16.0 * (double)o->batch * (double)o->batch * (double)o->dim;
     const double gflops = operations / times->median * 1e-6;
+    const double made = ec__supcon_flops(p->loss) * p->comm->size / times->median * 1e-6;
     const double gemm = rates->gemm * p->comm->size, fma = rates->fma * p->comm->size;
+    const double of_fma = fma > 0 ? gflops / fma : 0;
     if (!cli->json)
-        return cli_print("SupCon, G %lld, D %lld, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s = "
-                         "%.1f %% of FMA peak, %.1f %% of a large matrix product; %.1f MB\n",
-                         (long long)o->batch, (long long)o->dim, p->comm->size, threads, times->median, times->min,
-                         times->count, gflops, 100 * gflops / fma, 100 * gflops / gemm, peak_mb);
-    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "bench",
+        return cli_print("SupCon, G %lld, D %lld, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s "
+                         "= %.1f %% of FMA peak, %.1f %% of a large matrix product (%.1f %% counting what is made twice); "
+                         "%.1f MB\n",
+                         (long long)o->batch, (long long)o->dim, p->be->name, bench_maths[p->be->math], p->comm->size,
+                         threads, times->median, times->min, times->count, gflops, 100 * of_fma, 100 * gflops / gemm,
+                         100 * made / gemm, peak_mb);
+    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+                             "device", p->be->name, "math", bench_maths[p->be->math], "bench",
                              "supcon", "batch", (json_int_t)o->batch, "dim", (json_int_t)o->dim, "classes",
                              (json_int_t)o->classes, "temperature", o->temperature, "threads", threads, "ranks",
                              p->comm->size, "ms", times->median, "peak_mb", peak_mb, "held_mb",
                              (double)ec__supcon_bytes(p->loss) * 1e-6, "gflops", gflops, "gemm_gflops", gemm,
-                             "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", gflops / fma);
+                             "made_gflops", made,
+                             "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", of_fma);
     json_t *more = bench_times_json(times);
     if (root && more) json_object_update(root, more);
     json_decref(more);
@@ -121,17 +129,17 @@ static ec_status run(const cli_context *cli, const void *values) {
     ec_status status = EC_OK;
     const options *o = values;
     problem p = {0};
-    int32_t threads = (int32_t)o->threads;
+    bench_place place = o->place;
     bench_times times;
     bench_rates rates;
-    EC_TRY(bench_open(&threads, &p.comm, &p.be));
+    EC_TRY(bench_open(&place, &p.comm, &p.be));
     EC_TRY(ec__comm_agree(p.comm, open_problem(o, &p)));
     const double before = bench_memory_mark();
     EC_TRY(ec__comm_agree(p.comm, open_loss(o, &p)));
     EC_TRY(bench_repeat(p.comm, o->repeats, step, &p, &times));
     const double peak_mb = bench_memory_peak(before);
     EC_TRY(bench_measure_rates(p.be, &rates));
-    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, threads, &times, &rates, peak_mb));
+    if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, (int32_t)place.threads, &times, &rates, peak_mb));
 done:
     close_problem(&p);
     return status;
