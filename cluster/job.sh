@@ -5,16 +5,12 @@
 # broke off in another way that may pass (a lost host), but only three times in a row without progress. Wrong
 # configurations, data and environments (exit codes 2, 3, 4) are never requeued.
 
-root=${EMOCLIM_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [ ! -f "$root/cluster/job.sh" ]; then
-    echo "emoclim: $root is not the repository: submit from its root, or set EMOCLIM_ROOT" >&2
-    exit 2
-fi
+root=${EMOCLIM_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}} # the folder that holds this one
 emoclim=${EMOCLIM:-$root/build/release/emoclim}
 [ -x "$emoclim" ] || [ -n "${EMOCLIM:-}" ] || emoclim=$(command -v emoclim) || emoclim=$root/build/release/emoclim
 job_tries=${EMOCLIM_TRIES:-3} # starts in a row without progress
 [ -z "${EMOCLIM_ENVIRONMENT:-}" ] || . "$EMOCLIM_ENVIRONMENT" # "module load ..." of the site
-. "$root/launch/gpus.sh"
+. "$root/launch/machine.sh"
 
 job_fail() { # EXIT_CODE TEXT...
     local code=$1
@@ -37,6 +33,7 @@ job_prepare() { # COMMAND CONFIG [KEY=VALUE ...]
     shift
     job_ranks=${SLURM_NTASKS:-1}
     job_threads=${SLURM_CPUS_PER_TASK:-1}
+    job_node_ranks=$(tr ',' '\n' <<<"${SLURM_TASKS_PER_NODE:-1}" | sed 's/(.*//' | sort -n | tail -n 1) # at most
     [ -x "$emoclim" ] || job_fail 4 "$emoclim is missing: run launch/build.sh release, or set EMOCLIM"
     if [ "$command" = train ]; then
         "$emoclim" config check "$@" --ranks "$job_ranks" || exit
@@ -60,8 +57,7 @@ job_prepare() { # COMMAND CONFIG [KEY=VALUE ...]
 # One task a GPU, where the job has GPUs and the program is to use them. All tasks of a node see all of its GPUs, and
 # the program takes the one of its rank on the node.
 job_check_gpus() { # DEVICE
-    local gpus=${SLURM_GPUS_ON_NODE:-0} tasks module
-    tasks=$(tr ',' '\n' <<<"${SLURM_TASKS_PER_NODE:-1}" | sed 's/(.*//' | sort -n | tail -n 1)
+    local gpus=${SLURM_GPUS_ON_NODE:-0} tasks=$job_node_ranks module
     module=$(cuda_module "$emoclim")
     if [ "$1" = cuda ]; then
         [ -n "$module" ] || job_fail 4 "distributed.device is cuda, but $emoclim has no libemoclim_cuda.so beside it"
@@ -147,10 +143,17 @@ job_finish() {
     exit 75 # where there is no scontrol: RequeueExit=75 in slurm.conf does it
 }
 
-# mpirun in the allocation: it finds the hosts by itself. EMOCLIM_BIND=none leaves ranks unbound (shared nodes).
+# mpirun in the allocation: it finds the hosts by itself. EMOCLIM_BIND=none leaves ranks unbound (shared nodes). Slurm's
+# processors may be threads of a core, of which mpirun would find too few: a rank then gets its share of the cores.
 job_mpirun() { # ARGUMENTS of emoclim...
-    local placed=(--map-by "slot:PE=$job_threads" --bind-to core)
-    [ "${EMOCLIM_BIND:-core}" != none ] || placed=(--bind-to none)
+    local placed=(--bind-to none) cores
+    cores=$(($(count_cores) / job_node_ranks))
+    [ "$cores" -le "$job_threads" ] || cores=$job_threads
+    if [ "$cores" -eq 0 ] || [ "${EMOCLIM_BIND:-core}" = none ]; then
+        echo "emoclim: ranks are not bound to cores" >&2
+    else
+        placed=(--map-by "slot:PE=$cores" --bind-to core)
+    fi
     if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
     # mpirun notices a lost node in about ten seconds; by default it takes minutes. The second name is
     # meant for Open MPI 5.

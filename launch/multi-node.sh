@@ -15,7 +15,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/openmpi.sh"
-. "$here/gpus.sh"
+. "$here/machine.sh"
 usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 hostfile= ranks= threads= interface= agent= dry=false

@@ -11,7 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/openmpi.sh"
-. "$here/gpus.sh"
+. "$here/machine.sh"
 usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 ranks= threads= dry=false
@@ -34,10 +34,7 @@ find_program
 detect_openmpi
 find_configuration "$@"
 
-# Cores that this process may use: threads of one core share its arithmetic units.
-cores=$(lscpu -p=CPU,CORE,SOCKET 2>/dev/null | grep -v '^#' | cut -d, -f2,3 | sort -u | grep -c . || true)
-usable=$(nproc)
-[ "$cores" -gt 0 ] && [ "$cores" -lt "$usable" ] || cores=$usable
+cores=$(count_cores)
 
 # A rank a GPU, where the program can use GPUs and is not told to leave them alone.
 gpus=0 device=cpu
@@ -75,7 +72,7 @@ binding=none
 if [ $((ranks * threads)) -gt "$cores" ]; then
     place_ranks none
     [ "$ranks" -le "$cores" ] || allow_oversubscription
-elif [ "$usable" -lt "$(nproc --all)" ]; then
+elif [ "$(nproc)" -lt "$(nproc --all)" ]; then
     place_ranks none # a container or a job with part of the machine: what may be bound to is not Open MPI's to choose
 else
     binding="$threads cores each"

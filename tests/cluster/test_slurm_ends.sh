@@ -43,6 +43,9 @@ cat >odd.sh <<SCRIPT
 exec $EMOCLIM "\$@"
 SCRIPT
 chmod +x odd.sh
+(cd / && EMOCLIM_ROOT= sbatch -W -o "$work/elsewhere.log" "$work/cluster/missing.sbatch" >/dev/null) ||
+    [ $? -eq 2 ] || complain "submitted from elsewhere: $(cat elsewhere.log)"
+appears elsewhere.log '/ is not the repository: submit there'
 edit train-srun.sbatch odd
 EMOCLIM=$PWD/odd.sh submit odd
 odd=$job

@@ -1,4 +1,13 @@
-# To be sourced by launchers and batch scripts: the GPUs of a machine, and whether the program can use them.
+# To be sourced by launchers and batch scripts: the cores and GPUs of a machine, and whether the program can use GPUs.
+
+# How many cores a process that starts here may use: threads of one core share its arithmetic units.
+count_cores() {
+    local cores usable
+    cores=$(lscpu -p=CPU,CORE,SOCKET 2>/dev/null | grep -v '^#' | cut -d, -f2,3 | sort -u | grep -c . || true)
+    usable=$(nproc)
+    [ "$cores" -gt 0 ] && [ "$cores" -lt "$usable" ] || cores=$usable
+    echo "$cores"
+}
 
 # What a machine runs to print how many GPUs its driver has.
 gpus_of_driver='nvidia-smi -L 2>/dev/null | grep -c "^GPU" ||
