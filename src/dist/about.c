@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/module.h"
+#include "dist/comm_nccl.h"
+
 void ec__dist_about(char *into, size_t size) {
     char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length = 0, version = 0, subversion = 0;
@@ -12,7 +15,13 @@ void ec__dist_about(char *into, size_t size) {
     MPI_Get_library_version(text, &length);
     MPI_Get_version(&version, &subversion);
     text[strcspn(text, ",\n")] = '\0'; /* the rest is who built it */
-    snprintf(into, size, "%s (MPI %d.%d)", text, version, subversion);
+    const int used = snprintf(into, size, "%s (MPI %d.%d)", text, version, subversion);
+    const ec_module *module;
+    if (used > 0 && (size_t)used + 3 < size && ec__module_cuda(&module) == EC_OK) {
+        memcpy(into + used, ", ", 3);
+        module->dist->about(into + used + 2, size - (size_t)used - 2);
+    }
+    ec_error_clear();
 }
 
 const char *ec__dist_launcher(void) {

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Training on GPUs, which the emulation plays: the same bits on any number of ranks, across stop and resume, and close to
+# what the CPU computes; a rank that stops is named, and the run ends.
+# usage: test_train_gpu.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
+set -eu
+emoclim=$1
+work=$2
+programs=$3
+mpirun=$(cd "$(dirname "$0")/../support" && pwd)/mpirun.sh
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work"
+wrong=0
+complain() {
+    echo "$*"
+    wrong=$((wrong + 1))
+}
+says() { grep -qE -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(tail -c 900 "$1")"; }
+EMOCLIM_MODULE_PATH=$(dirname "$emoclim")/libemoclim_cuemu.so
+export EMOCLIM_MODULE_PATH EMOCLIM_CUEMU_DEVICES=4 EMOCLIM_CUDA_UNFINISHED=1
+
+"$programs/make_caches" . 400 48 32
+cat >run.yaml <<'YAML'
+dataset: {image_cache: images.h5, audio_cache: music.h5}
+full_model: {hidden_dim: 24, output_dim: 16, base_output_dim: 20}
+training: {batch_size: 48, max_steps: 4, steps_per_epoch: 4, learning_rate: 0.001, validation_batches: 1}
+distributed: {shards: 8, device: cuda, deadline_s: 60}
+logging: {every: 1}
+YAML
+
+train() { # EXIT_CODE RANKS FOLDER [ARGUMENTS...]
+    local expected=$1 ranks=$2 folder=$3 code=0
+    shift 3
+    "$mpirun" "$ranks" "$emoclim" train run.yaml "logging.folder=$folder" "$@" >"$folder.log" 2>&1 </dev/null || code=$?
+    [ "$code" -eq "$expected" ] || complain "$ranks ranks, $folder: exit code $code, expected $expected: $(tail -c 900 "$folder.log")"
+}
+digest() { "$emoclim" checkpoint digest "$(ls "$1"/checkpoints/step-*.h5 | tail -n 1)"; } # FOLDER
+same() { # FOLDER FOLDER...: digests
+    local first=$1 a b
+    a=$(digest "$1")
+    shift
+    for other; do
+        b=$(digest "$other")
+        [ "$a" = "$b" ] || complain "$first ended with $a, $other with $b"
+    done
+}
+
+# Ranks, and the order in which streams and threads run; pieces; leaves that do not lie in the tree as ranks do.
+for ranks in 1 2 4; do EMOCLIM_CUEMU_SEED=$ranks train 0 "$ranks" "ranks$ranks"; done
+train 0 2 pieces training.accumulate=2
+same ranks1 ranks2 ranks4 pieces
+for ranks in 1 3; do train 0 "$ranks" "six$ranks" distributed.shards=6; done
+same six1 six3
+for ranks in 1 2; do train 0 "$ranks" "multi$ranks" full_model.multi_task=true; done
+same multi1 multi2
+
+# Stopped after two steps, gone on with on other ranks.
+train 0 4 moved training.max_steps=2
+train 0 2 moved --resume auto
+same ranks1 moved
+
+# The CPU's losses, to four digits; and those of the library's own sums.
+loss() { sed -nE 's/^step 4.* loss ([0-9.]+) .*/\1/p' "$1.log"; }
+train 0 1 cpu distributed.device=cpu
+train 0 2 fast distributed.reduction=fast
+for run in cpu fast; do
+    awk -v a="$(loss ranks2)" -v b="$(loss "$run")" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 < (1e-4 * a) ^ 2) }' ||
+        complain "loss $(loss ranks2) on 2 ranks with GPUs, $(loss "$run") in the run $run"
+done
+
+# Two ranks and one GPU: refused, unless they are asked to share it.
+EMOCLIM_CUEMU_DEVICES=1 train 4 2 shared
+says shared.log 'ranks 0 and 1 both use GPU 0000:01:00.0 of host '
+EMOCLIM_CUEMU_DEVICES=1 EMOCLIM_SHARE_GPU=1 train 0 2 shared
+same ranks1 shared
+
+# One rank is stopped in the middle.
+cat >stop_one.sh <<'SH'
+#!/usr/bin/env bash
+[ "${OMPI_COMM_WORLD_RANK:-}" != 1 ] || echo $$ >pid
+exec "$@"
+SH
+code=0
+"$mpirun" 2 bash stop_one.sh "$emoclim" train run.yaml logging.folder=stopped training.max_steps=1000000 \
+    distributed.deadline_s=1 >stopped.log 2>&1 </dev/null &
+run=$!
+for _ in $(seq 300); do
+    if grep -q '^step 2/' stopped.log; then break; fi
+    sleep 0.1
+done
+kill -STOP "$(cat pid)"
+began=$SECONDS
+wait "$run" || code=$?
+[ "$code" -eq 5 ] || complain "a stopped rank: exit code $code instead of 5: $(tail -c 900 stopped.log)"
+[ $((SECONDS - began)) -le 16 ] || complain "it took $((SECONDS - began)) s until all had ended"
+says stopped.log 'rank 0 on .* waited [0-9.]+ s in .*step [0-9]+\); not arrived: rank 1 on .* \(no answer for 1\.'
+
+[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
