@@ -231,7 +231,8 @@ static void check_attention(int32_t batch, int32_t tokens, int32_t heads, int32_
     test_pair_check("attention", &y, 2e-6);
     desc.y_precision = EC_PRECISION_BF16;
     CHECK_OK(test_cuda->encoder->attention(test_cuda, stream_of(test_cuda), &desc, qkv.cuda, half));
-    check_half("attention to bf16", half, y.cpu, y.count, 2, 1e-3);
+    /* Queries, keys, values and weights are rounded, too: of sums of numbers below 1. */
+    check_half("attention to bf16", half, y.cpu, y.count, 1, 5e-3);
     test_cuda_free(half);
     test_pair_free(&qkv), test_pair_free(&y);
 }

@@ -70,8 +70,8 @@ __device__ inline void add_values(const float *weight, const float *values, int 
 }
 
 /* N: columns of a head that a lane sums up. */
-template <class T, int N>
-__global__ void __launch_bounds__(THREADS) attention_kernel(ec_attention d, const float *qkv, T *y) {
+template <int N>
+__global__ void __launch_bounds__(THREADS) attention_kernel(ec_attention d, const float *qkv, float *y) {
     EC_DYNAMIC_SHARED(float, shared);
     const int lane = (int)threadIdx.x % EC_WARP, warp = (int)threadIdx.x / EC_WARP, w = d.head_width;
     const int64_t wide = (int64_t)d.heads * w, first_row = (int64_t)blockIdx.z * d.tokens;
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(THREADS) attention_kernel(ec_attention d, cons
         for (int n = 0; n < N; n++) {
             const int row = first + mine + i, column = lane + n * EC_WARP;
             if (row < d.tokens && column < w)
-                y[(first_row + row) * wide + (int64_t)blockIdx.y * w + column] = T(sum[i][n] / total[i]);
+                y[(first_row + row) * wide + (int64_t)blockIdx.y * w + column] = sum[i][n] / total[i];
         }
 }
 
@@ -124,18 +124,10 @@ size_t shared_bytes(int32_t w) {
     return sizeof(float) * (size_t)(QUERIES * w + KEYS * (w + PAD) + KEYS * w + QUERIES * KEYS);
 }
 
-template <class T, int N> ec_status attend(ec_stream *stream, const ec_attention *d, const float *qkv, void *y) {
+template <int N> ec_status attend(ec_stream *stream, const ec_attention *d, const float *qkv, float *y) {
     const dim3 grid((unsigned)((d->tokens + QUERIES - 1) / QUERIES), (unsigned)d->heads, (unsigned)d->batch);
-    EC_RETURN_IF(EC_SHARED_BYTES((attention_kernel<T, N>), shared_bytes(N * EC_WARP)));
-    return EC_LAUNCH((attention_kernel<T, N>), grid, THREADS, shared_bytes(d->head_width), stream, *d, qkv,
-                     static_cast<T *>(y));
-}
-
-template <class T> ec_status attend_as(ec_stream *stream, const ec_attention *d, const float *qkv, void *y) {
-    if (d->head_width <= EC_WARP) return attend<T, 1>(stream, d, qkv, y);
-    if (d->head_width <= 2 * EC_WARP) return attend<T, 2>(stream, d, qkv, y);
-    if (d->head_width <= 4 * EC_WARP) return attend<T, 4>(stream, d, qkv, y);
-    return attend<T, 8>(stream, d, qkv, y);
+    EC_RETURN_IF(EC_SHARED_BYTES(attention_kernel<N>, shared_bytes(N * EC_WARP)));
+    return EC_LAUNCH(attention_kernel<N>, grid, THREADS, shared_bytes(d->head_width), stream, *d, qkv, y);
 }
 
 } // namespace
@@ -144,8 +136,13 @@ ec_status ec__cuda_attention(ec_backend *, ec_stream *stream, const ec_attention
     if (desc->head_width % 16 != 0 || desc->head_width > 256)
         return EC_ERROR(EC_ERR_USAGE, "attention heads of width %d; a multiple of 16 up to 256 is needed",
                         desc->head_width);
-    if (!ec_in_fours(4, qkv)) return EC_ERROR(EC_ERR_USAGE, "attention on rows that are not aligned to 16 bytes");
+    if (!ec_in_fours(4, qkv, static_cast<const float *>(y)))
+        return EC_ERROR(EC_ERR_USAGE, "attention on rows that are not aligned to 16 bytes");
     if (desc->batch == 0 || desc->tokens == 0) return EC_OK;
-    if (desc->y_precision == EC_PRECISION_BF16) return attend_as<__nv_bfloat16>(stream, desc, qkv, y);
-    return attend_as<float>(stream, desc, qkv, y);
+    if (desc->y_precision == EC_PRECISION_BF16) return ec__cuda_attention_bf16(stream, desc, qkv, y);
+    float *to = static_cast<float *>(y);
+    if (desc->head_width <= EC_WARP) return attend<1>(stream, desc, qkv, to);
+    if (desc->head_width <= 2 * EC_WARP) return attend<2>(stream, desc, qkv, to);
+    if (desc->head_width <= 4 * EC_WARP) return attend<4>(stream, desc, qkv, to);
+    return attend<8>(stream, desc, qkv, to);
 }

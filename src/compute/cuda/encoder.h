@@ -11,6 +11,8 @@ extern "C" {
 
 /* attention.cu */
 ec_status ec__cuda_attention(ec_backend *be, ec_stream *stream, const ec_attention *desc, const float *qkv, void *y);
+/* attention_bf16.cu, for a result in bf16; arguments have been checked */
+ec_status ec__cuda_attention_bf16(ec_stream *stream, const ec_attention *desc, const float *qkv, void *y);
 
 /* linear.c */
 ec_status ec__cuda_linear_new(ec_backend *be, ec_precision precision, int32_t n, int32_t k, const float *weight,
