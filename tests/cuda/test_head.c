@@ -116,7 +116,7 @@ static void check_dropout(int32_t rows, int32_t width, int64_t first, uint32_t t
         const ec_bn bn = norm_in(&n, be);
         const ec_dropout dropout = {.threshold = threshold, .scale = 65536.f / (65536.f - (float)threshold),
                                     .seed = 0x123456789abcdefull, .step = be == test_cpu ? &step : device_step,
-                                    .layer = 3};
+                                    .layer = 4};
         CHECK_OK(be->head->bn_forward(be, stream_of(be), rows, width, &bn, &dropout, first, test_pair_in(&h, be),
                                       test_pair_in(&a, be)));
     }

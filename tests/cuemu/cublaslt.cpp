@@ -1,4 +1,4 @@
-/* cuBLASLt's products as plain sums over ascending k, with every argument looked at: layouts, places, alignment, and that
+/* cuBLASLt's products as plain sums over k, with every argument looked at: layouts, places, alignment, and that
  * the workspace is there. Matrices are column-major. */
 #include <cuda_bf16.h>
 
@@ -29,11 +29,13 @@ struct cublasLtMatmulPreferenceOpaque_t {
 
 namespace {
 
-enum { LONG_SUM = 256, SPLIT_WORKSPACE = 64 << 10 };
+/* For few columns the order of sums is another one, as other problems get other algorithms on a card. */
+enum { FEW_COLUMNS = 32, LONG_SUM = 256, SPLIT_WORKSPACE = 64 << 10 };
 
 /* What an algorithm of ours remembers, inside cublasLtMatmulAlgo_t: the problem it was chosen for. */
 struct Chosen {
     uint64_t m, n, k, workspace;
+    uint64_t backwards; /* over descending k */
     uint32_t alignment[4];
     uint64_t operations;
 };
@@ -79,6 +81,7 @@ struct Call {
     void *pd;
     char *workspace;
     size_t workspace_bytes;
+    bool backwards;
 };
 
 void multiply(const Call &c) {
@@ -89,8 +92,10 @@ void multiply(const Call &c) {
     if (c.workspace_bytes) memset(c.workspace, 0xa5, c.workspace_bytes);
     for (uint64_t j = 0; j < n; j++) {
         std::fill(sum.begin(), sum.end(), 0.f);
-        for (uint64_t l = 0; l < k; l++)
+        for (uint64_t step = 0; step < k; step++) {
+            const uint64_t l = c.backwards ? k - 1 - step : step;
             for (uint64_t i = 0; i < m; i++) sum[i] += a[l * m + i] * b[j * k + l];
+        }
         for (uint64_t i = 0; i < m; i++) {
             const size_t at = j * (uint64_t)c.d.ld + i;
             float v = c.alpha * sum[i];
@@ -239,6 +244,7 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
     const bool split = preference->reduction != CUBLASLT_REDUCTION_SCHEME_NONE && chosen.k >= LONG_SUM;
     chosen.workspace = split && preference->workspace >= SPLIT_WORKSPACE ? (uint64_t)SPLIT_WORKSPACE : 0;
     memcpy(chosen.alignment, preference->alignment, sizeof chosen.alignment);
+    chosen.backwards = chosen.n < FEW_COLUMNS;
     results[0] = {};
     memcpy(&results[0].algo, &chosen, sizeof chosen);
     results[0].workspaceSize = chosen.workspace;
@@ -271,7 +277,7 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
         return CUBLAS_STATUS_INVALID_VALUE;
     if ((desc->epilogue & CUBLASLT_EPILOGUE_BIAS) && !is_device(desc->bias, 4 * now.m)) return CUBLAS_STATUS_INVALID_VALUE;
     const Call call = {*desc, *a_layout, *b_layout, *d_layout, *(const float *)alpha, *(const float *)beta,
-                       a, b, d, (char *)workspace, chosen.workspace};
+                       a, b, d, (char *)workspace, chosen.workspace, chosen.backwards != 0};
     return enqueue(stream, "a product of cuBLASLt", [call] { multiply(call); }) == cudaSuccess
                ? CUBLAS_STATUS_SUCCESS
                : CUBLAS_STATUS_EXECUTION_FAILED;

@@ -31,7 +31,8 @@ struct cudnnActivationStruct {
 
 namespace {
 
-/* One that is too hungry, one that does not exist for the shape, and two that do. */
+/* Offered are one that does not exist for the shape, one that is too hungry, one that is not reproducible (nobody here
+ * should want it) and a good one. */
 enum : size_t { HUNGRY = (size_t)1 << 30, PRECOMPUTED = 48 << 10 };
 
 size_t count(const cudnnTensorStruct &t) { return (size_t)t.n * (size_t)t.c * (size_t)t.h * (size_t)t.w; }
@@ -51,7 +52,7 @@ bool fit(const cudnnTensorStruct *x, const cudnnFilterStruct *w, const cudnnConv
 
 bool workspace_of(cudnnConvolutionFwdAlgo_t algo, size_t *bytes) {
     switch (algo) {
-    case CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM: *bytes = 0; return true;
+    case CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM: *bytes = 0; return true; /* offered, but refuses to run */
     case CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM: *bytes = PRECOMPUTED; return true;
     case CUDNN_CONVOLUTION_FWD_ALGO_FFT: *bytes = HUNGRY; return true;
     default: return false;
@@ -115,6 +116,7 @@ cudnnStatus_t run(cudnnHandle_t handle, Call &call, const cudnnTensorStruct *x, 
     std::lock_guard<std::recursive_mutex> hold(lock());
     size_t needed = 0;
     if (!handle || !fit(x, w, convolution, y) || !workspace_of(algo, &needed)) return CUDNN_STATUS_BAD_PARAM;
+    if (algo == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM) return CUDNN_STATUS_NOT_SUPPORTED;
     if (needed > workspace_bytes || (needed && !is_device(call.workspace, needed))) return CUDNN_STATUS_BAD_PARAM;
     if (!is_floats(call.x, count(*x)) || !is_floats(call.w, count(*w)) || !is_floats(call.y, count(*y)))
         return CUDNN_STATUS_BAD_PARAM;
