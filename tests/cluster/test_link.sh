@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Training over three hosts that are network namespaces: the digest of one host; a link that is cut for a moment is lived
 # through; one that stays cut ends all processes on all hosts in time, the survivors name the rank and its host, and
-# --resume auto goes on to the same digest.
+# --resume auto goes on to the same digest. A firewall that lets no heartbeat pass costs nothing but that.
 # usage: test_link.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
 export EMOCLIM=$1
@@ -108,5 +108,15 @@ says lost.log "warning: rank 1 on ${prefix}2 has not answered for 3\.[0-9] s; ra
 says lost.log "warning: rank 2 on ${prefix}3 has not answered for 3\.[0-9] s; rank 0 on ${prefix}1 waits for it in "
 "$support/netns.sh" heal "$prefix" 1
 goes_on lost
+
+# Where no question gets through, that is said, and training goes on without.
+inside() { "$support/netns.sh" enter "${prefix}1" "$@"; }
+inside ip rule add pref 100 lookup local
+inside ip rule del pref 0
+if inside ip rule add pref 10 ipproto udp blackhole 2>/dev/null; then
+    inside "$support/mpirun.sh" 2 "$EMOCLIM" train run.yaml logging.folder=deaf training.max_steps=20 >deaf.log 2>&1 ||
+        complain "deaf: exit code $?: $(tail -c 800 deaf.log)"
+    says deaf.log "warning: rank 0 on ${prefix}1 gets no answer from rank 1 on ${prefix}1 over UDP"
+fi
 
 [ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }

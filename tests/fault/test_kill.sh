@@ -87,7 +87,7 @@ start killed
 kill -KILL "${rank[2]}"
 finish
 [ "$code" -ne 0 ] || complain "$what: exit code 0"
-says killed.log "rank 2"
+says killed.log "waited .* \(collective [0-9]+, step [0-9]+\); not arrived: rank 2 on $(hostname) \(its process has ended\)"
 goes_on killed
 says killed.on "going on after step [0-9]+ from "
 
@@ -96,7 +96,7 @@ start hangs distributed.deadline_s=2
 kill -STOP "${rank[1]}"
 finish
 one_of "$code" 5
-says hangs.log "rank 1"
+says hangs.log "rank 0 on .* \(collective [0-9]+, step [0-9]+\); not arrived: rank 1 on $(hostname) \(no answer for 2\."
 goes_on hangs
 
 what="TERM"
