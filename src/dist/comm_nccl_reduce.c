@@ -23,15 +23,17 @@ static bool folds(const ec_nccl_comm *n, int32_t local_leaves) {
 }
 
 static bool small(const ec_nccl_comm *n, int32_t shown, int64_t count) {
-    return (int64_t)shown * n->base.size * count <= SMALL / (int64_t)sizeof(float);
+    return (int64_t)shown * n->base.size * count <= (int64_t)(SMALL / sizeof(float));
 }
 
 static int64_t part_of(const ec_nccl_comm *n, int64_t count) { return (count + n->base.size - 1) / n->base.size; }
 
+/* Small sums want all of all ranks' leaves, others this rank's part of them: never less than a smaller sum wants. */
 size_t ec__nccl_reduce_bytes(const ec_nccl_comm *n, int32_t local_leaves, int64_t count) {
     const int32_t shown = folds(n, local_leaves) ? 1 : local_leaves;
-    const int64_t one = small(n, shown, count) ? count : part_of(n, count);
-    return (size_t)shown * (size_t)n->base.size * (size_t)one * sizeof(float);
+    const size_t row = (size_t)shown * (size_t)n->base.size * sizeof(float);
+    const size_t all = row * (size_t)count < SMALL ? row * (size_t)count : SMALL, parts = row * (size_t)part_of(n, count);
+    return all > parts ? all : parts;
 }
 
 static ec_status sum_small(const sum *s) {

@@ -1,4 +1,4 @@
-/* ranks: 1 2 3 4 8
+/* ranks: 1 2 3 8
  * The communicator over a GPU's memory: every collective at once and from a recording, against what the host
  * computes. */
 #define _GNU_SOURCE
@@ -291,6 +291,12 @@ static void test_room(void **state) {
     assert_null(recording);
     ec__comm_close(comm);
     CHECK_OK(ec__comm_open_over(host, be->native_queue(be), &comm));
+    /* Of two sums the smaller may want more: every rank makes it for itself. */
+    CHECK_OK(ec__comm_prepare(comm, 1, 40000));
+    c.count = 65536 / comm->size;
+    CHECK_OK(be->record(be, run_call, &c, &recording));
+    be->recording_free(be, recording);
+    c.count = count;
     CHECK_OK(ec__comm_prepare(comm, 1, count));
     CHECK_OK(be->record(be, run_call, &c, &recording));
     be->recording_free(be, recording);

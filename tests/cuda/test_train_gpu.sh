@@ -17,7 +17,7 @@ complain() {
 }
 says() { grep -qE -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(tail -c 900 "$1")"; }
 EMOCLIM_MODULE_PATH=$(dirname "$emoclim")/libemoclim_cuemu.so
-export EMOCLIM_MODULE_PATH EMOCLIM_CUEMU_DEVICES=4 EMOCLIM_CUDA_UNFINISHED=1
+export EMOCLIM_MODULE_PATH EMOCLIM_CUEMU_DEVICES=4
 
 "$programs/make_caches" . 400 48 32
 cat >run.yaml <<'YAML'
