@@ -34,6 +34,7 @@ audio_backbone: {n_channels: 2}
 distributed: {threads: 1}
 YAML
 last=step-000000000022.h5
+run_ranks 1 old.log -- cache build cache.yaml --only image dataset.image_cache=old.h5 image_backbone.seed=5
 digests() { "$emoclim" checkpoint digest "$1/checkpoints/$last" && "$emoclim" checkpoint digest "$1/checkpoints/best.h5"; }
 files() { (cd "$1" && find . | sort); }
 
@@ -99,9 +100,15 @@ train_goes_on() { # FOLDER RANKS
     [ "$(files "$1")" = "$(cat whole.files)" ] || complain "other files: $(files "$1" | diff whole.files - | grep '[<>]')"
 }
 
-cache_goes_on() { # RANKS
-    [ ! -e built/images.h5 ] || cmp -s built/images.h5 whole.h5 || complain "a cache that looks complete and is not"
-    run_ranks "$1" on.log -- cache build cache.yaml --only image
+cache_goes_on() { # RANKS [--rebuild]
+    local old=none
+    [ "$#" -eq 1 ] || old=old.h5
+    if [ -e built/images.h5 ]; then
+        cmp -s built/images.h5 whole.h5 || cmp -s built/images.h5 "$old" || complain "a cache that looks complete and is not"
+    else
+        [ "$old" = none ] || complain "the cache before is gone, and no other in its place"
+    fi
+    run_ranks "$1" on.log -- cache build cache.yaml --only image "${@:2}"
     [ "$code" -eq 0 ] || complain "going on ends with exit code $code: $(tail -c 800 on.log)"
     cmp -s built/images.h5 whole.h5 || complain "another cache than in one piece"
     [ "$(files built)" = "$(printf '.\n./images.h5')" ] || complain "files are left: $(files built)"
@@ -109,7 +116,7 @@ cache_goes_on() { # RANKS
 
 # One point. TURN of TURNS goes through the calls, or the lines of metrics, from the first to the last.
 point() { # steps|train|cache TURN TURNS
-    local kind=$1 share=$(((2 * $2 + 1) * 500 / $3)) ranks after rank=0 victim do=kill number under kinds=
+    local kind=$1 share=$(((2 * $2 + 1) * 500 / $3)) ranks after rank=0 victim do=kill number under kinds= rebuild=()
     ranks=$((1 << RANDOM % 3))
     after=$((1 << RANDOM % 3))
     victim=$((RANDOM % ranks))
@@ -117,6 +124,11 @@ point() { # steps|train|cache TURN TURNS
     [ $((RANDOM % 2)) -eq 0 ] || do=tear
     grace=$((RANDOM % 4 == 0))
     rm -rf disturbed built struck
+    if [ "$kind" = cache ] && [ $((RANDOM % 3)) -eq 0 ]; then
+        rebuild=(--rebuild)
+        mkdir built
+        cp old.h5 built/images.h5
+    fi
     case $kind in
     steps)
         under=$work/disturbed/metrics.jsonl kinds=FAULT_KINDS=line
@@ -132,11 +144,11 @@ point() { # steps|train|cache TURN TURNS
         pick "calls-cache-$ranks" "$rank" "$share"
         ;;
     esac
-    what="seed $seed, $kind $2 of $3: $do $victim of $ranks at call $number of rank $rank, grace $grace s, then $after ranks"
+    what="seed $seed, $kind $2 of $3: $do $victim of $ranks at call $number of rank $rank, grace $grace s, then $after ranks ${rebuild[*]}"
     local faults=("FAULT_UNDER=$under" ${kinds:+"$kinds"} "FAULT_RANK=$rank" "FAULT_AT=$number" "FAULT_DO=$do" "FAULT_VICTIM=$victim"
         "FAULT_LOG=$work/struck")
     case $kind in
-    cache) run_ranks "$ranks" killed.log "${faults[@]}" -- cache build cache.yaml --only image ;;
+    cache) run_ranks "$ranks" killed.log "${faults[@]}" -- cache build cache.yaml --only image "${rebuild[@]}" ;;
     *) run_ranks "$ranks" killed.log "${faults[@]}" -- train train.yaml logging.folder=disturbed ;;
     esac
     grace=0
@@ -144,7 +156,7 @@ point() { # steps|train|cache TURN TURNS
     [ "$code" -ne 0 ] || complain "exit code 0 although a rank was killed"
     no_orphans
     case $kind in
-    cache) cache_goes_on "$after" ;;
+    cache) cache_goes_on "$after" "${rebuild[@]}" ;;
     *) train_goes_on disturbed "$after" ;;
     esac
     no_orphans
