@@ -1,5 +1,6 @@
 /* ops_supcon.h, CUDA against the CPU: every operation by itself for each of the ranks of a problem, one after the other
  * in one process; and the whole loss against the reference file. */
+#define _POSIX_C_SOURCE 200112L /* setenv */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,17 @@ static void setup_free(setup *s) {
     while (s->used > 0) s->be->memory->free(s->be, s->memory[--s->used]);
 }
 
+static ec_status enqueue_step(void *arg) {
+    const setup *s = arg;
+    const ec_supcon_ops *ops = s->be->supcon;
+    const ec_supcon_rows own = own_of(s, 0);
+    EC_RETURN_IF(ops->prepare(s->be, &s->op));
+    EC_RETURN_IF(ops->positives(s->be, &s->op, &s->classes, s->coefficient, &own, s->grad));
+    EC_RETURN_IF(ops->sums(s->be, &s->op, &own));
+    EC_RETURN_IF(ops->weights(s->be, &s->op, &s->classes, s->coefficient, s->pieces, s->weight, s->shift, s->loss));
+    return ops->gradient(s->be, &s->op, s->weight, s->shift, s->grad);
+}
+
 /* The whole step of every rank. */
 static outcome run(ec_backend *be, const problem *p, int32_t ranks) {
     setup s = setup_new(be, p, ranks);
@@ -348,6 +360,43 @@ static void test_ranks(void **state) {
     check_ranks(test_cuda, 60, 24, 0.07);
 }
 
+/* Blocks of 64 and of 128 own rows: the bits of a row do not tell them apart. */
+static void test_block_rows(void **state) {
+    (void)state;
+    static const ec_math maths[] = {EC_MATH_FLOAT32, EC_MATH_TF32, EC_MATH_BF16};
+    for (int i = 0; i < 3; i++) {
+        ec_backend *be = open_cuda(maths[i]);
+        problem p = problem_new(145, 70, 0.07, 6, ALL_FOUR, true);
+        setenv("EMOCLIM_SUPCON_ROWS", "64", 1);
+        outcome half = run(be, &p, 1);
+        setenv("EMOCLIM_SUPCON_ROWS", "128", 1);
+        outcome whole = run(be, &p, 1);
+        unsetenv("EMOCLIM_SUPCON_ROWS");
+        check_same_bits("blocks of 64 and 128 rows", &p, &half, &whole);
+        outcome_free(&half), outcome_free(&whole), problem_free(&p);
+        be->close(be);
+    }
+}
+
+/* A step can be recorded, and every replay of it makes the same. */
+static void test_recording(void **state) {
+    (void)state;
+    ec_backend *be = open_cuda(EC_MATH_BF16);
+    problem p = problem_new(90, 40, 0.07, 6, ALL_FOUR, true);
+    ec_recording *recording = NULL;
+    outcome direct = run(be, &p, 1);
+    setup s = setup_new(be, &p, 1);
+    CHECK_OK(be->record(be, enqueue_step, &s, &recording));
+    for (int i = 0; i < 2; i++) CHECK_OK(be->replay(be, recording));
+    CHECK_OK(be->synchronize(be));
+    outcome replayed = outcome_of(&s);
+    check_same_bits("replayed", &p, &replayed, &direct);
+    be->recording_free(be, recording);
+    setup_free(&s);
+    outcome_free(&direct), outcome_free(&replayed), problem_free(&p);
+    be->close(be);
+}
+
 /* So many rows that a strip has several tiles, and a rank owns parts of tiles and of strips: sums of one block alone, a
  * modality with itself, where rows get their sums from both sides. */
 static void test_strips(void **state) {
@@ -487,10 +536,10 @@ static void test_golden(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_costs),   cmocka_unit_test(test_inspect), cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_row_counts),
-        cmocka_unit_test(test_classes), cmocka_unit_test(test_math),   cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_strips),  cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_costs),      cmocka_unit_test(test_inspect),   cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_row_counts), cmocka_unit_test(test_classes),   cmocka_unit_test(test_math),
+        cmocka_unit_test(test_ranks),      cmocka_unit_test(test_recording), cmocka_unit_test(test_block_rows),
+        cmocka_unit_test(test_strips),     cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);
 }

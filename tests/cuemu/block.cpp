@@ -151,17 +151,33 @@ void shuffle_order() {
     for (unsigned i = thread_count - 1; i > 0; i--) std::swap(order[i], order[random_below(i + 1)]);
 }
 
+bool run_if_ready(Thread &thread) {
+    if (thread.state != State::ready) return false;
+    run_thread(thread);
+    return true;
+}
+
+/* As far as it gets without the other warps: to the next barrier of the block. */
+bool run_warp(unsigned first) {
+    const unsigned lanes = thread_count - first < LANES ? thread_count - first : LANES;
+    for (bool moved = false;; moved = true) {
+        bool again = false;
+        for (unsigned l = lanes; l-- > 0;) again |= run_if_ready(threads[first + l]);
+        again |= serve_warp(first);
+        if (!again) return moved;
+    }
+}
+
 void run_block() {
     for (;;) {
         bool moved = false;
         shuffle_order();
-        for (unsigned i = 0; i < thread_count; i++) {
-            Thread &t = threads[order[i]];
-            if (t.state != State::ready) continue;
-            run_thread(t);
-            moved = true;
+        if (seed() == 1) {
+            for (unsigned warp = (thread_count + LANES - 1) / LANES; warp-- > 0;) moved |= run_warp(warp * LANES);
+        } else {
+            for (unsigned i = 0; i < thread_count; i++) moved |= run_if_ready(threads[order[i]]);
+            for (unsigned first = 0; first < thread_count; first += LANES) moved |= serve_warp(first);
         }
-        for (unsigned first = 0; first < thread_count; first += LANES) moved |= serve_warp(first);
         if (moved) continue;
         unsigned waiting = 0, ended = 0;
         for (unsigned i = 0; i < thread_count; i++) {
@@ -184,7 +200,7 @@ void begin_block(dim3 grid, dim3 block, dim3 at, size_t shared) {
         t.place.block = at;
         t.place.block_size = block;
         t.place.grid_size = grid;
-        order[i] = seed() == 1 ? thread_count - 1 - i : i;
+        order[i] = i;
         context_begin(t.context, thread_main);
     }
 }

@@ -1,6 +1,8 @@
 /* The CUDA back end's operations of compute/ops_supcon.h: the plan, and which kernels an operation is. */
 #include "compute/cuda/supcon.h"
 
+#include <stdlib.h>
+
 static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
 ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes,
@@ -85,12 +87,21 @@ static ec_status weights(ec_backend *be, const ec_supcon_problem *problem, const
     return ec__supcon_cuda_weights(be->main_stream(be), &plan, problem, classes, coefficient, pieces, weight, shift, loss);
 }
 
+/* Half tiles where whole ones leave multiprocessors without work. EMOCLIM_SUPCON_ROWS=64|128 decides otherwise, for
+ * tests: no bit depends on it. */
+static int32_t own_rows_of(ec_backend *be, int32_t rows) {
+    enum { WHOLE = EC_SUPCON_CUDA_TILE, HALF = WHOLE / 2 };
+    const char *asked = getenv("EMOCLIM_SUPCON_ROWS");
+    if (asked) return atoi(asked) == HALF ? HALF : WHOLE;
+    return 2 * ((rows + WHOLE - 1) / WHOLE) < ec__cuda(be)->multiprocessors ? HALF : WHOLE;
+}
+
 static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, const float *weight, const float *shift,
                           float *const grad[2]) {
     ec_stream *stream = be->main_stream(be);
     const ec_supcon_cuda plan = plan_of(be, problem, 0);
-    return problem->dim <= 128 ? ec__supcon_cuda_gradient(stream, &plan, problem, weight, shift, grad)
-                               : ec__supcon_cuda_gradient_wide(stream, &plan, problem, weight, shift, grad);
+    if (problem->dim > 128) return ec__supcon_cuda_gradient_wide(stream, &plan, problem, weight, shift, grad);
+    return ec__supcon_cuda_gradient(stream, &plan, problem, own_rows_of(be, problem->rows), weight, shift, grad);
 }
 
 const ec_supcon_ops ec__cuda_supcon_ops = {

@@ -60,8 +60,9 @@ ec_status ec__supcon_cuda_copy(ec_stream *stream, const ec_supcon_cuda *plan, co
 /* The sums of one block of the matrix: rows of modality a, columns of modality b, a <= b. */
 ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
                                int32_t b, const ec_supcon_rows *own);
+/* own_rows: of a block of threads, a tile or half of one. */
 ec_status ec__supcon_cuda_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                   const float *weight, const float *shift, float *const grad[2]);
+                                   int32_t own_rows, const float *weight, const float *shift, float *const grad[2]);
 /* The same for rows too wide for accumulators in registers. */
 ec_status ec__supcon_cuda_gradient_wide(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                         const float *weight, const float *shift, float *const grad[2]);

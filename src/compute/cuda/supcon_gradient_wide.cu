@@ -31,7 +31,7 @@ __device__ __forceinline__ void weigh_group(const gradient_arguments &p, const p
         gradient_tile next = tile;
         next.column = group + part * TILE;
         char *to = memory + stage * STAGE_BYTES;
-        load_own_panel(to, p.z[tile.a] + own * p.pitch + k * ROW_BYTES, p.pitch, p.padded_rows - (int)own);
+        load_own_panel<TILE>(to, p.z[tile.a] + own * p.pitch + k * ROW_BYTES, p.pitch, p.padded_rows - (int)own);
         load_panel<TILE>(to + PANEL_BYTES, p.z[tile.b] + next.column * p.pitch + k * ROW_BYTES, p.pitch);
         if (k == panels - 1) load_column_weights<ROW_SHIFT, TILE>(p, next, &columns[stage]);
     };
@@ -42,7 +42,7 @@ __device__ __forceinline__ void weigh_group(const gradient_arguments &p, const p
         if (k == 0) dots.zero();
         add_scores<M>(at, from, from + PANEL_BYTES, dots);
         if (++k < panels) return;
-        weigh<M, ROW_SHIFT>(p, at, tile, rows, columns[stage], dots, memory + shape<M>::WEIGHTS, tile.column - group);
+        weigh<M, ROW_SHIFT, TILE, TILE>(p, at, tile, rows, columns[stage], dots, memory + shape<M>::WEIGHTS, tile.column - group);
         k = 0;
         tile.column += TILE;
     };
@@ -68,7 +68,7 @@ __device__ __forceinline__ void multiply_group(const gradient_arguments &p, cons
     int part = 0, chunk = 0;
     const auto compute = [&](int, int stage) {
         if (part == 0) sums.zero();
-        add_product<S::ROWS>(M(), at, memory + S::WEIGHTS, part * S::STEPS, memory + stage * STAGE_BYTES,
+        add_product<S::ROWS, TILE>(M(), at, memory + S::WEIGHTS, part * S::STEPS, memory + stage * STAGE_BYTES,
                              p.panels - chunk * S::PANELS, sums);
         if (++part < parts) return;
         add_to_gradient(p, at, p.grad[tile.a], tile.row, chunk * WIDTH, sums);
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     wide_gradient_kernel(const __grid_constant__ gradient_arguments p) {
     EC_DYNAMIC_SHARED(char, memory);
     __shared__ column_weights columns[STAGES];
-    const place at = here();
+    const place at = here<TILE>();
     gradient_tile tile = {(int)blockIdx.y, 0, (int)blockIdx.x * TILE, 0};
     for (tile.b = 0; tile.b < 2; tile.b++) {
         if (!p.wanted[tile.a][tile.b]) continue;

@@ -221,7 +221,7 @@ __device__ __forceinline__ void keep_rows(const sums_arguments &p, const place &
 template <class M, bool ROW_SHIFT>
 __device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int begin, int end, bool for_rows,
                                           bool is_first, char *stages, char *resident, shared_memory *shared) {
-    const place at = here();
+    const place at = here<TILE>();
     const int panels = p.panels, tiles = (end - begin + TILE - 1) / TILE;
     const char *rows_from = p.z[0] + row * p.pitch;
     row_sums rows;
@@ -244,7 +244,7 @@ __device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int 
         if (++k < panels) return;
         const bool diagonal = p.same && row == column;
         const bool for_columns = !diagonal && is_owned(p, column, column + TILE);
-        const tile_edge edge = {p.global_rows - row, p.global_rows - column, diagonal ? 0 : NO_DIAGONAL};
+        const tile_edge edge = {TILE, p.global_rows - row, p.global_rows - column, diagonal ? 0 : NO_DIAGONAL};
         if (ROW_SHIFT)
             sum_shifted(p, at, edge, y, rows, for_rows, for_columns, shared);
         else

@@ -1,8 +1,8 @@
 /* What the SupCon kernels are made of: tiles of Z Z^T, and their products with rows of Z, on the tensor cores.
  *
  * Everything in shared memory is a panel: rows of 128 bytes (64 bfloat16 or 32 float), whose 16-byte units are permuted by
- * unit ^ (row % 8), so that neither copies nor fragment loads meet in a bank. A block has 8 warps, 4 along rows by 2 along
- * columns. A step of a matrix instruction always takes 32 bytes of depth, so the same addressing serves all types.
+ * unit ^ (row % 8), so that neither copies nor fragment loads meet in a bank. A block has 8 warps, each with 32 rows and
+ * its share of the columns: 4 along rows by 2 along columns for tiles of 128 rows, 2 by 4 for tiles of 64. A step of a matrix instruction always takes 32 bytes of depth, so the same addressing serves all types.
  *
  * A tile's own rows are factor A, the columns' rows of Z are factor B of the scores. For the gradient the weights of the
  * tile become factor A of a second product, whose factor B are the same rows of Z read the other way. */
@@ -31,14 +31,18 @@ static __device__ __forceinline__ int direction_of(int anchor, int candidate) {
     return anchor == candidate ? anchor : 2 + anchor;
 }
 
-/* Where a thread stands: its warp in the block's 4 x 2, its lane as l = 4 g + t. */
+/* Where a thread stands: its warp among the block's, its lane as l = 4 g + t. */
 struct place {
     int lane, g, t, warp_row, warp_column;
 };
 
-static __device__ __forceinline__ place here() {
+constexpr int WARP_ROWS = 32, WARPS = THREADS / EC_WARP;
+
+/* For tiles of so many rows. */
+template <int ROWS> static __device__ __forceinline__ place here() {
+    constexpr int ACROSS = WARPS * WARP_ROWS / ROWS;
     const int lane = threadIdx.x % EC_WARP, warp = threadIdx.x / EC_WARP;
-    return {lane, lane / 4, lane % 4, warp / 2, warp % 2};
+    return {lane, lane / 4, lane % 4, warp / ACROSS, warp % ACROSS};
 }
 
 /* The types that factors are rounded to. DEPTH: values in a row of a panel. BLOCKS: of
@@ -128,7 +132,7 @@ template <int NT> struct tile_sums {
 };
 
 static __device__ __forceinline__ int tile_row(const place &p, int m, int i) {
-    return p.warp_row * 32 + m * 16 + p.g + i / 2 * 8;
+    return p.warp_row * WARP_ROWS + m * 16 + p.g + i / 2 * 8;
 }
 
 template <int NT> static __device__ __forceinline__ int tile_column(const place &p, int n, int i) {
@@ -145,21 +149,21 @@ template <int ROWS> static __device__ __forceinline__ void load_panel(char *pane
     for (int i = 0; i < ROWS / AT_ONCE; i++, from += AT_ONCE * pitch) ec__copy16(to + i * AT_ONCE * ROW_BYTES, from);
 }
 
-/* The same of own rows, TILE of them; only the first limit may be read, others repeat the last of them. */
+/* The same of own rows; only the first limit may be read, others repeat the last of them. */
+template <int ROWS>
 static __device__ __forceinline__ void load_own_panel(char *panel, const char *from, int64_t pitch, int limit) {
 #pragma unroll
-    for (int i = 0; i < PANEL_BYTES / UNIT / THREADS; i++) {
+    for (int i = 0; i < ROWS * ROW_BYTES / UNIT / THREADS; i++) {
         const int at = i * THREADS + (int)threadIdx.x, row = at / 8, unit = at % 8;
         ec__copy16(panel + panel_at(row, unit), from + min(row, limit - 1) * pitch + unit * UNIT);
     }
 }
 
-/* Which of a tile's values do not count: rows and columns past a limit, and those with column - row = diagonal. */
+/* Which values of a tile of width columns do not count: rows and columns past a limit, and column - row = diagonal. */
 struct tile_edge {
-    int rows, columns, diagonal;
+    int width, rows, columns, diagonal;
 
-    /* Is there any in a tile of that many columns? */
-    __device__ __forceinline__ bool cuts(int width) const {
+    __device__ __forceinline__ bool cuts() const {
         return rows < TILE || columns < width || (diagonal > -TILE && diagonal < width);
     }
 };
@@ -168,7 +172,7 @@ constexpr int NO_DIAGONAL = 4 * TILE;
 
 template <int NT>
 static __device__ __forceinline__ void exclude(const place &p, const tile_edge &edge, tile_sums<NT> &y) {
-    if (!edge.cuts(16 * NT)) return;
+    if (!edge.cuts()) return;
 #pragma unroll
     for (int m = 0; m < 2; m++)
 #pragma unroll
@@ -185,7 +189,7 @@ static __device__ __forceinline__ void exclude(const place &p, const tile_edge &
 template <class M, int NT>
 static __device__ __forceinline__ void add_scores(const place &p, const char *rows, const char *columns,
                                                   tile_sums<NT> &sums) {
-    const int row = panel_at(p.warp_row * 32 + p.lane % 16, p.lane / 16);
+    const int row = panel_at(p.warp_row * WARP_ROWS + p.lane % 16, p.lane / 16);
     const int column = panel_at(p.warp_column * NT * 8 + p.lane % 8 + p.lane / 16 * 8, p.lane / 8 % 2);
 #pragma unroll M::UNROLL
     for (int k = 0; k < ROW_BYTES / STEP_BYTES; k++) {
@@ -207,26 +211,28 @@ static __device__ __forceinline__ void add_scores(const place &p, const char *ro
     }
 }
 
-/* The second product: sums += weights times z over ROWS rows of z. The block makes 128 columns: width 64 a warp.
- * weights: panels of TILE rows each, from which the depth's step first on is used (a step is 16 rows of z in bfloat16, 8
+/* The second product: sums += weights times z over ROWS rows of z. The block makes 128 columns, a warp 8 NT of them.
+ * weights: panels of OWN rows each, from which the depth's step first on is used (a step is 16 rows of z in bfloat16, 8
  * otherwise). z: panels of ROWS rows; only the first few of them exist. */
-template <int ROWS>
+template <int ROWS, int OWN, int NT>
 static __device__ __forceinline__ void add_product(bf16_math, const place &p, const char *weights, int first,
-                                                   const char *z, int panels, tile_sums<8> &sums) {
-    if (p.warp_column >= panels) return;
-    const char *panel = z + p.warp_column * (ROWS * ROW_BYTES);
-    const int row = panel_at(p.warp_row * 32 + p.lane % 16, p.lane / 16), column = panel_at(p.lane % 16, p.lane / 16);
+                                                   const char *z, int panels, tile_sums<NT> &sums) {
+    const int column = p.warp_column * NT * 8, at = column / bf16_math::DEPTH;
+    if (at >= panels) return;
+    const char *panel = z + at * (ROWS * ROW_BYTES);
+    const int row = panel_at(p.warp_row * WARP_ROWS + p.lane % 16, p.lane / 16);
+    const int z_row = onward(panel_at(p.lane % 16, p.lane / 16), column % bf16_math::DEPTH / 8);
 #pragma unroll 4
     for (int k = 0; k < ROWS / 16; k++) {
-        const char *w = weights + (first + k) / 4 * PANEL_BYTES + onward(row, (first + k) % 4 * 2);
+        const char *w = weights + (first + k) / 4 * (OWN * ROW_BYTES) + onward(row, (first + k) % 4 * 2);
         uint32_t word[4];
         ec__load_matrices(word, w);
         const bf16_math::row_fragment upper(word);
         ec__load_matrices(word, w + 16 * ROW_BYTES);
         const bf16_math::row_fragment lower(word);
 #pragma unroll
-        for (int n = 0; n < 8; n += 2) {
-            ec__load_matrices_transposed(word, panel + onward(column, n) + k * 16 * ROW_BYTES);
+        for (int n = 0; n < NT; n += 2) {
+            ec__load_matrices_transposed(word, panel + onward(z_row, n) + k * 16 * ROW_BYTES);
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 const bf16_math::column_fragment b(word[2 * i], word[2 * i + 1]);
@@ -239,23 +245,23 @@ static __device__ __forceinline__ void add_product(bf16_math, const place &p, co
 
 /* With 4-byte values a row of z cannot be loaded transposed, so single words are. Rows 2t and 2t + 1 of z play the depth t
  * and t + 4 of a step: the four rows of a load then lie in different banks. store_weights puts weights in that order. */
-template <int ROWS, class M>
+template <int ROWS, int OWN, int NT, class M>
 static __device__ __forceinline__ void add_product(M, const place &p, const char *weights, int first, const char *z,
-                                                   int panels, tile_sums<8> &sums) {
-    const int row = panel_at(p.warp_row * 32 + p.lane % 16, p.lane / 16);
+                                                   int panels, tile_sums<NT> &sums) {
+    const int row = panel_at(p.warp_row * WARP_ROWS + p.lane % 16, p.lane / 16);
     const int even = panel_at(2 * p.t, p.g / 4), odd = panel_at(2 * p.t + 1, p.g / 4);
     const char *columns = z + p.g % 4 * 4;
 #pragma unroll 2
     for (int k = 0; k < ROWS / 8; k++) {
-        const char *w = weights + (first + k) / 4 * PANEL_BYTES + onward(row, (first + k) % 4 * 2);
+        const char *w = weights + (first + k) / 4 * (OWN * ROW_BYTES) + onward(row, (first + k) % 4 * 2);
         uint32_t word[4];
         ec__load_matrices(word, w);
         const typename M::row_fragment upper(word);
         ec__load_matrices(word, w + 16 * ROW_BYTES);
         const typename M::row_fragment lower(word);
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
-            const int at = p.warp_column * 2 + n / 4;
+        for (int n = 0; n < NT; n++) {
+            const int at = (p.warp_column * NT + n) * 8 / M::DEPTH;
             if (at >= panels) break;
             const char *panel = columns + at * (ROWS * ROW_BYTES) + k * 8 * ROW_BYTES;
             const typename M::column_fragment b(*(const uint32_t *)(panel + onward(even, n % 4 * 2)),
@@ -267,15 +273,16 @@ static __device__ __forceinline__ void add_product(M, const place &p, const char
 }
 
 /* Puts two neighbouring weights, columns column (even) and column + 1 of the whole of panels, where add_product looks. */
+template <int OWN>
 static __device__ __forceinline__ void store_weights(bf16_math, char *weights, int row, int column, float w0, float w1) {
-    char *panel = weights + column / bf16_math::DEPTH * PANEL_BYTES;
+    char *panel = weights + column / bf16_math::DEPTH * (OWN * ROW_BYTES);
     const int within = column % bf16_math::DEPTH;
     *(uint32_t *)(panel + panel_at(row, within / 8) + within % 8 * 2) = ec__bf16_pair(w0, w1);
 }
 
-template <class M>
+template <int OWN, class M>
 static __device__ __forceinline__ void store_weights(M, char *weights, int row, int column, float w0, float w1) {
-    char *panel = weights + column / M::DEPTH * PANEL_BYTES;
+    char *panel = weights + column / M::DEPTH * (OWN * ROW_BYTES);
     const int within = column % M::DEPTH, unit = within / 8 * 2, word = within % 8 / 2 * 4;
     *(float *)(panel + panel_at(row, unit) + word) = M::rounded(w0);
     *(float *)(panel + panel_at(row, unit + 1) + word) = M::rounded(w1);

@@ -64,12 +64,12 @@ static __device__ __forceinline__ row_weights load_row_weights(const gradient_ar
 
 /* Weights of the tile's values, into the panels that add_product reads; columns' numbers there begin at to_column. Values
  * past the last row of Z, and of a row with itself, get 0. */
-template <class M, bool ROW_SHIFT, int NT>
+template <class M, bool ROW_SHIFT, int OWN, int COLUMNS, int NT>
 static __device__ __forceinline__ void weigh(const gradient_arguments &p, const place &at, const gradient_tile &tile,
                                              const row_weights &rows, const column_weights &columns,
                                              tile_sums<NT> &dots, char *panels, int to_column) {
     const int diagonal = tile.a == tile.b ? p.first + tile.row - tile.column : NO_DIAGONAL;
-    exclude(at, {TILE, p.global_rows - tile.column, diagonal}, dots);
+    exclude(at, {COLUMNS, TILE, p.global_rows - tile.column, diagonal}, dots);
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         const int c = tile_column<NT>(at, n, 0);
@@ -87,14 +87,15 @@ static __device__ __forceinline__ void weigh(const gradient_arguments &p, const 
                     w[i] = ec__exp2(fmaf(dot, p.scale, -p.shared_shift)) * (rows.weight[r] + columns.weight[c + i]);
                 }
             }
-            store_weights(M(), panels, tile_row(at, r / 2, r % 2 * 2), to_column + c, w[0], w[1]);
+            store_weights<OWN>(M(), panels, tile_row(at, r / 2, r % 2 * 2), to_column + c, w[0], w[1]);
         }
     }
 }
 
 /* grad += sums, which are 128 of its columns from first on. */
+template <int NT>
 static __device__ __forceinline__ void add_to_gradient(const gradient_arguments &p, const place &at, float *grad,
-                                                       int tile_first, int first, const tile_sums<8> &sums) {
+                                                       int tile_first, int first, const tile_sums<NT> &sums) {
     const bool pairs = p.dim % 2 == 0;
 #pragma unroll
     for (int r = 0; r < 4; r++) {
@@ -102,8 +103,8 @@ static __device__ __forceinline__ void add_to_gradient(const gradient_arguments 
         float *row = grad + (int64_t)own * p.dim;
         __syncwarp(); /* one row's loads under way are enough, and what registers last for */
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
-            const int c = first + tile_column<8>(at, n, 0), left = own < p.rows ? p.dim - c : 0;
+        for (int n = 0; n < NT; n++) {
+            const int c = first + tile_column<NT>(at, n, 0), left = own < p.rows ? p.dim - c : 0;
             const float x = sums.at[r / 2][n][r % 2 * 2], y = sums.at[r / 2][n][r % 2 * 2 + 1];
             if (pairs && left > 0) {
                 float2 *to = (float2 *)(row + c);

@@ -3,7 +3,7 @@
  * A block runs as one fiber a thread, blocks one after another. Device memory is host memory that only kernels and copies
  * may look at. What is enqueued on a stream runs when the host waits for it, and not before, in an order that the seed
  * EMOCLIM_CUEMU_SEED chooses among those that streams and events allow; the seed also chooses the order of the threads of
- * a block: 0 in order, 1 backwards, others shuffled. A mistake in a kernel ends the process with a message. */
+ * a block: 0 in order, 1 backwards and each warp as far as it gets alone, others shuffled. A mistake in a kernel ends the process with a message. */
 #ifndef CUEMU_H
 #define CUEMU_H
 
