@@ -13,8 +13,22 @@ skip() {
     exit 77
 }
 
+# Sets $port, which is free and so many after it: below those that the system gives to whoever asks.
+find_ports() { # NUMBER
+    local i try
+    for ((try = 0; try < 50; try++)); do
+        port=$((20000 + RANDOM % 10000))
+        for ((i = 0; i <= $1; i++)); do
+            ! (: <>"/dev/tcp/127.0.0.1/$((port + i))") 2>/dev/null || continue 2
+        done
+        return 0
+    done
+    skip "no free ports"
+}
+
 configure() { # NODES CPUS
-    local port=$((20000 + $$ % 10000)) i
+    local port i
+    find_ports "$1"
     {
         cat <<CONF
 ClusterName=mini
