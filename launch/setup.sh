@@ -40,6 +40,7 @@ if [ $group = cluster ]; then
     need "ip (network namespaces)" iproute2 has ip
 else
     need "a C compiler" build-essential has cc
+    need "a C++ compiler (tests)" build-essential has c++
     need "CMake 3.24 or newer" cmake has cmake
     need "Ninja" ninja-build has ninja
     need "pkg-config" pkgconf has pkg-config

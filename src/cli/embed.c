@@ -140,11 +140,11 @@ static ec_status open_job(job *j) {
 static ec_status compute(job *j) {
     ec_embedding which = j->o->space == 1 ? EC_INTRA : EC_CROSS;
     if (!j->cache)
-        return ec__embed_media(j->trained.heads, which, j->session.comm, j->modality, j->featurizer, j->item, j->count,
+        return ec__embed_media(j->trained.heads, which, j->session.comm->host, j->modality, j->featurizer, j->item, j->count,
                                cli_progress(j->cli), j->z, j->good);
     float *z[EC_EMBEDDINGS] = {0};
     z[ec__heads_embedding(&j->trained.heads->config, which)] = j->z;
-    return ec__embed_rows(j->trained.heads, j->session.comm, j->modality, j->cache, j->row, j->count, z);
+    return ec__embed_rows(j->trained.heads, j->session.comm->host, j->modality, j->cache, j->row, j->count, z);
 }
 
 /* Rank 0 only. */

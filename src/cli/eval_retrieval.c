@@ -116,7 +116,8 @@ static ec_status run_task(evaluation *e, int t) {
     const side *q = &e->side[tasks[t].query], *i = &e->side[tasks[t].item];
     const ec_retrieval_side query = {q->z[which], q->label, q->count}, item = {i->z[which], i->label, i->count};
     if (intra && q->count < 2) return EC_OK; /* nothing but itself to find */
-    EC_TRY(ec__retrieval_evaluate(e->session.be, e->session.comm, &query, &item, heads->output_dim, intra, &result));
+    EC_TRY(ec__retrieval_evaluate(e->session.be->host, e->session.comm->host, &query, &item, heads->output_dim, intra,
+                                  &result));
     EC_TRY(ec__comm_agree(e->session.comm, e->session.comm->rank == 0 ? report_task(e, t, &result) : EC_OK));
 done:
     ec__retrieval_release(&result);
@@ -149,7 +150,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     EC_TRY(ec__comm_agree(e.session.comm, open_all(&e)));
     for (int m = 0; m < EC_MODALITIES; m++) {
         side *s = &e.side[m];
-        EC_TRY(ec__embed_rows(e.trained.heads, e.session.comm, (ec_modality)m, s->cache, s->row, s->count, s->z));
+        EC_TRY(ec__embed_rows(e.trained.heads, e.session.comm->host, (ec_modality)m, s->cache, s->row, s->count, s->z));
     }
     for (int t = 0; t < TASKS; t++) EC_TRY(run_task(&e, t));
     if (e.json && e.session.comm->rank == 0) EC_TRY(cli_print_json(json_incref(e.json)));

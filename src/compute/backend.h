@@ -71,6 +71,7 @@ typedef struct ec_grain {
 
 struct ec_backend {
     const char *name; /* "cpu", "cuda" */
+    ec_backend *host; /* a CPU back end, for arithmetic on host memory: itself, or its own */
     ec_math math;
     ec_grain grain;
     const ec_memory_ops *memory;

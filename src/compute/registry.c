@@ -11,8 +11,16 @@
 
 static ec_status open_cuda(const ec_backend_options *options, ec_backend **out) {
     const ec_module *module;
+    ec_backend *be = NULL;
     EC_RETURN_IF(ec__module_cuda(&module));
-    EC_RETURN_IF(module->compute->open(options, out));
+    EC_RETURN_IF(module->compute->open(options, &be));
+    ec_status status = ec__cpu_backend_open(options->threads, &be->host);
+    if (status != EC_OK) {
+        be->close(be);
+        return ec__error_pass(status, __FILE__, __LINE__, __func__);
+    }
+    be->pool = be->host->pool;
+    *out = be;
     return EC_OK;
 }
 

@@ -145,7 +145,8 @@ static ec_status retrieve(ec_validator *v, ec_run *run, ec_modality from, double
     const ec_retrieval_side query = {v->z[from][cross], v->label[from], run->valid.count[from]};
     const ec_retrieval_side item = {v->z[to][cross], v->label[to], run->valid.count[to]};
     ec_retrieval_result result;
-    EC_RETURN_IF(ec__retrieval_evaluate(run->be, run->comm->host, &query, &item, run->heads->config.output_dim, false, &result));
+    EC_RETURN_IF(ec__retrieval_evaluate(run->be->host, run->comm->host, &query, &item, run->heads->config.output_dim,
+                                        false, &result));
     memcpy(metrics, result.macro, sizeof result.macro);
     ec__retrieval_release(&result);
     return EC_OK;

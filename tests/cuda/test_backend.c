@@ -2,7 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compute/ops_dense.h"
+#include "compute/ops_encoder.h"
 #include "compute/ops_head.h"
+#include "compute/ops_optim.h"
+#include "compute/ops_supcon.h"
 #include "cuda_support.h"
 
 enum { COUNT = 5000, TASKS = 37 };
@@ -122,8 +126,29 @@ static void test_refusals(void **state) {
     CHECK_ERROR(ec__backend_open_with("cuda", &options, &other), EC_ERR_ENV, "there is no GPU 1000");
 }
 
+/* No slot of any table is NULL: tables are nothing but pointers to functions. */
+static void check_slots(const char *name, const void *table, size_t bytes) {
+    void (*const *slot)(void) = (void (*const *)(void))table;
+    for (size_t i = 0; i < bytes / sizeof *slot; i++)
+        if (!slot[i]) fail_msg("slot %zu of the %s operations is NULL", i, name);
+}
+
+static void test_slots(void **state) {
+    (void)state;
+    const ec_backend *be = test_cuda;
+    check_slots("memory", be->memory, sizeof *be->memory);
+    check_slots("dense", be->dense, sizeof *be->dense);
+    check_slots("head", be->head, sizeof *be->head);
+    check_slots("optimizer", be->optim, sizeof *be->optim);
+    check_slots("loss", be->supcon, sizeof *be->supcon);
+    check_slots("encoder", be->encoder, sizeof *be->encoder);
+    assert_string_equal(be->host->name, "cpu");
+    assert_ptr_equal(be->pool, be->host->pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_copies), cmocka_unit_test(test_sections),
-                                       cmocka_unit_test(test_recording), cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_recording), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_slots)};
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);
 }

@@ -56,6 +56,13 @@ static void test_options(void **state) {
         check(test_cuda, &g, 0, limit_float32);
         g.bias = false;
         check(test_cuda, &g, 0, limit_float32);
+        g.activation = EC_ACT_GELU;
+        check(test_cuda, &g, 0, limit_float32);
+        g.bias = true;
+        check(test_cuda, &g, 0, limit_float32);
+        g.activation = EC_ACT_QUICK_GELU;
+        check(test_cuda, &g, 0, limit_float32);
+        g.bias = false;
         g.activation = EC_ACT_NONE;
         g.accumulate = true;
         check(test_cuda, &g, 0, limit_float32);

@@ -44,7 +44,9 @@ std::map<const void *, size_t> shared_limit;
 
 void thread_main() {
     context_entered(scheduler, current->context);
+    observe(&scheduler);
     (*kernel_body)();
+    publish(&kernel_body);
     current->state = State::ended;
     context_switch(current->context, scheduler, true);
     abort();
@@ -228,7 +230,9 @@ int block_barrier(Barrier kind, int predicate) {
     Thread *self = current;
     self->barrier = kind;
     self->predicate = predicate;
+    publish(threads);
     wait_in(State::at_barrier);
+    observe(threads);
     return self->verdict;
 }
 
@@ -244,7 +248,10 @@ static uint64_t warp_wait(unsigned mask, Warp kind, uint64_t value, unsigned arg
     self->argument = argument;
     self->width = width;
     self->gathered = all;
+    Thread *warp = self - lane;
+    publish(&warp->gathered);
     wait_in(State::at_warp);
+    observe(&warp->gathered);
     return self->result;
 }
 
@@ -281,7 +288,9 @@ void run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, const st
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
                 begin_block(grid, block, dim3(x, y, z), shared);
+                publish(&scheduler);
                 run_block();
+                observe(&kernel_body);
             }
     free(shared_memory);
     shared_memory = nullptr;

@@ -11,6 +11,17 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+/* ThreadSanitizer's view of fibers; these two files themselves are compiled without it, so the macro is ours. */
+#if defined(CUEMU_TSAN)
+extern "C" {
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+void __tsan_acquire(void *at);
+void __tsan_release(void *at);
+}
+#endif
+
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -90,6 +101,9 @@ void context_new(Context &context, size_t stack_bytes) {
     }
     context.stack = (char *)memory + page;
     context.stack_bytes = stack_bytes;
+#if defined(CUEMU_TSAN)
+    context.tsan_fiber = __tsan_create_fiber(0);
+#endif
 }
 
 void context_switch(Context &from, Context &to, bool last) {
@@ -97,9 +111,27 @@ void context_switch(Context &from, Context &to, bool last) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(last ? nullptr : &from.fake_stack, to.stack, to.stack_bytes);
 #endif
+#if defined(CUEMU_TSAN)
+    if (!from.stack) from.tsan_fiber = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(to.tsan_fiber, 1); /* 1: one after the other is not yet one because of the other */
+#endif
     exchange(from, to);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
+#endif
+}
+
+void publish(void *at) {
+    (void)at;
+#if defined(CUEMU_TSAN)
+    __tsan_release(at);
+#endif
+}
+
+void observe(void *at) {
+    (void)at;
+#if defined(CUEMU_TSAN)
+    __tsan_acquire(at);
 #endif
 }
 

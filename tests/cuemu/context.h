@@ -24,6 +24,10 @@ void context_switch(Context &from, Context &to, bool last);
 /* To be called first by entry. */
 void context_entered(Context &from, Context &self);
 
+/* For ThreadSanitizer: what was done before publish(at) is known to those who observe(at) afterwards. */
+void publish(void *at);
+void observe(void *at);
+
 } // namespace cuemu
 
 #endif

@@ -137,6 +137,7 @@ ec_status ec__backend_open_count(ec_backend *like, ec_tally *tally, ec_backend *
     be->tally = tally;
     be->base = (ec_backend){
         .name = "count",
+        .host = like->host,
         .math = like->math,
         .grain = like->grain,
         .memory = &memory_ops,

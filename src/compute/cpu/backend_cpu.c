@@ -142,6 +142,7 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
         .width = cpu_width,
         .close = cpu_close,
     };
+    be->base.host = &be->base;
     EC_TRY(ec__pool_new(threads, &be->pool));
     be->base.pool = be->pool;
     be->streams = calloc((size_t)ec__pool_threads(be->pool), sizeof *be->streams);

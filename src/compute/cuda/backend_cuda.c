@@ -1,5 +1,4 @@
 /* The CUDA back end: a pool of streams, sections that fork to them and join again by events, recordings as graphs. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "compute/cuda/matmul.h"
@@ -111,10 +110,10 @@ static void cuda_close(ec_backend *base) {
         if (stream->joined) (void)cudaEventDestroy(stream->joined);
         base->memory->free(base, stream->scratch);
     }
+    if (be->base.host) be->base.host->close(be->base.host);
     if (be->forked) (void)cudaEventDestroy(be->forked);
     ec__cuda_matmul_close(be);
     (void)cudaGetLastError();
-    ec__pool_free(base->pool);
     free(be);
 }
 
@@ -131,25 +130,6 @@ static ec_status open_streams(ec_cuda_backend *be) {
         EC_RETURN_IF(EC_CUDA(cudaMemsetAsync(stream->ticket, 0, ticket_bytes, stream->queue)));
     }
     return EC_OK;
-}
-
-/* The promise of backend.h that no slot is NULL, kept by looking. */
-static ec_status check_table(const void *table, size_t bytes, const char *name) {
-    void (*const *slot)(void) = (void (*const *)(void))table;
-    size_t missing = 0;
-    for (size_t i = 0; table && i < bytes / sizeof *slot; i++) missing += slot[i] == NULL;
-    if (table && missing == 0) return EC_OK;
-    return EC_ERROR(EC_ERR_ENV, "the CUDA back end of this build is unfinished: its %s operations are missing%s", name,
-                    table ? " in part" : "");
-}
-
-static ec_status check_tables(const ec_backend *be) {
-    if (getenv("EMOCLIM_CUDA_UNFINISHED")) return EC_OK; /* tests of single operations */
-    EC_RETURN_IF(check_table(be->dense, sizeof *be->dense, "dense"));
-    EC_RETURN_IF(check_table(be->head, sizeof *be->head, "head"));
-    EC_RETURN_IF(check_table(be->optim, sizeof *be->optim, "optimizer"));
-    EC_RETURN_IF(check_table(be->supcon, sizeof *be->supcon, "loss"));
-    return check_table(be->encoder, sizeof *be->encoder, "encoder");
 }
 
 ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out) {
@@ -179,10 +159,8 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
         .width = cuda_width,
         .close = cuda_close,
     };
-    EC_TRY(ec__pool_new(options->threads, &be->base.pool));
     be->deterministic = options->deterministic;
     be->device = options->device;
-    EC_TRY(check_tables(&be->base));
     EC_TRY(EC_CUDA(cudaSetDevice(options->device)));
     EC_TRY(EC_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options->device)));
     be->multiprocessors = multiprocessors;

@@ -54,11 +54,11 @@ ec_status ec__cuda_status(cudaError_t error, const char *call, const char *file,
 
 /* One table a file, as in compute/cpu. */
 extern const ec_memory_ops ec__cuda_memory_ops;
-extern const ec_dense_ops ec__cuda_dense_ops __attribute__((weak));
-extern const ec_head_ops ec__cuda_head_ops __attribute__((weak));
-extern const ec_optim_ops ec__cuda_optim_ops __attribute__((weak));
-extern const ec_supcon_ops ec__cuda_supcon_ops __attribute__((weak));
-extern const ec_encoder_ops ec__cuda_encoder_ops __attribute__((weak));
+extern const ec_dense_ops ec__cuda_dense_ops;
+extern const ec_head_ops ec__cuda_head_ops;
+extern const ec_optim_ops ec__cuda_optim_ops;
+extern const ec_supcon_ops ec__cuda_supcon_ops;
+extern const ec_encoder_ops ec__cuda_encoder_ops;
 
 /* dnn.c; also when it was not opened. */
 void ec__cuda_dnn_close(ec_cuda_backend *be);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compute/cuda/encoder.h"
+
 /* cuBLASLt thinks in columns: a row-major matrix is the transpose of a column-major one, and C = A B is C^T = B^T A^T. So b
  * is its first factor and a its second, and the bias, which runs along our rows, along its columns, as it wants.
  *
@@ -221,7 +223,6 @@ ec_status ec__cuda_matmul_prepare(ec_cuda_backend *be, const ec_cuda_matmul *des
     return find(be, &key, best_alignment(&key), &unused);
 }
 
-/* GELU and quick GELU, or with other types whatever there is. */
 static bool needs_kernel(const ec_gemm *g) { return g->activation == EC_ACT_GELU || g->activation == EC_ACT_QUICK_GELU; }
 
 /* Says to a plan that serves every m how many rows there are this time. */
@@ -231,10 +232,6 @@ static ec_status tell_rows(product *p, int32_t m) {
     EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->a, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows)));
     return EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows));
 }
-
-extern ec_status ec__cuda_bias_activation(ec_stream *stream, int32_t m, int32_t n, int32_t ldy, const float *bias,
-                                          ec_activation activation, ec_precision y_precision, void *y)
-    __attribute__((weak));
 
 ec_status ec__cuda_matmul(ec_cuda_backend *be, ec_stream *stream, const ec_cuda_matmul *desc, const void *a,
                           const void *b, const float *bias, void *c) {
@@ -256,7 +253,6 @@ ec_status ec__cuda_matmul(ec_cuda_backend *be, ec_stream *stream, const ec_cuda_
                                           &p->algo, workspace, p->level < 0 ? 0 : level_bytes[p->level],
                                           stream->queue)));
     if (!needs_kernel(g)) return EC_OK;
-    if (!ec__cuda_bias_activation) return EC_ERROR(EC_ERR_ENV, "this build has no GELU for a GPU");
     return ec__cuda_bias_activation(stream, g->m, g->n, g->ldc, NULL, g->activation, EC_PRECISION_FLOAT32, c);
 }
 
