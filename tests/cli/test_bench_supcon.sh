@@ -1,27 +1,19 @@
+#!/usr/bin/env bash
 # emoclim bench supcon: the keys that programs read, a ragged shape, a small temperature, and what cannot be.
 set -eu
-program=$1 work=$2
-rm -rf "$work" && mkdir -p "$work" && cd "$work"
+. "$(dirname "$0")/../support/shell.sh"
 
-fail() { echo "FAILED: $*" >&2; exit 1; }
-
-"$program" bench supcon --batch 70 --dim 20 --classes 3 --temperature 0.07 --threads 2 --repeats 5 --json >out.json ||
+"$emoclim" bench supcon --batch 70 --dim 20 --classes 3 --temperature 0.07 --threads 2 --repeats 5 --json >out.json ||
     fail "exit code $?"
 for key in ms median min repeats peak_mb gflops gemm_gflops fma_gflops; do
     grep -Eq "\"$key\": [0-9]*[1-9]" out.json || grep -Eq "\"$key\": 0\.[0-9]*[1-9]" out.json ||
         fail "no positive $key in $(cat out.json)"
 done
 grep -q '"batch": 70' out.json && grep -q '"threads": 2' out.json && grep -q '"ranks": 1' out.json || fail "$(cat out.json)"
-"$program" bench supcon -b 33 -d 5 -t 0.01 -n 1 -r 5 >out || fail "exit code $? at a small temperature"
+"$emoclim" bench supcon -b 33 -d 5 -t 0.01 -n 1 -r 5 >out || fail "exit code $? at a small temperature"
 grep -q 'G 33, D 5' out || fail "$(cat out)"
 
-expect() { # code text command...
-    local code=$1 text=$2 got=0
-    shift 2
-    "$program" "$@" >out 2>err || got=$?
-    [ "$got" = "$code" ] || fail "$*: exit code $got, not $code"
-    grep -q -- "$text" err || fail "$*: no \"$text\" in $(cat err)"
-}
-expect 2 'temperature' bench supcon --temperature 0
-expect 2 'batch' bench supcon --batch 0
-expect 2 'one row' bench supcon --batch 1
+refuses 2 'temperature' bench supcon --temperature 0
+refuses 2 'batch' bench supcon --batch 0
+refuses 2 'one row' bench supcon --batch 1
+finish

@@ -2,25 +2,7 @@
 # emoclim cache verify | info on a cache of format version 1, whole and damaged.
 # usage: test_cache_check.sh PROGRAM WORK_FOLDER
 set -eu
-emoclim=$1
-work=$2
-root=$(cd "$(dirname "$0")/../.." && pwd)
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
-run() {
-    local expected=$1 code=0
-    shift
-    "$emoclim" "$@" >out 2>err </dev/null || code=$?
-    [ "$code" -eq "$expected" ] || complain "emoclim $*: exit code $code, expected $expected: $(head -c 300 err)"
-}
-says() { grep -qF -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(head -c 300 "$1")"; }
-silent() { [ ! -s "$1" ] || complain "$1 should be empty but says: $(head -c 300 "$1")"; }
+. "$(dirname "$0")/../support/shell.sh"
 
 cp "$root/tests/data/cache-v1.h5" good.h5
 run 0 cache verify good.h5
@@ -58,4 +40,4 @@ says err 'is not a feature cache but of the format "emoclim checkpoint"'
 run 2 cache info
 run 2 cache verify
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

@@ -2,25 +2,7 @@
 # emoclim checkpoint digest | show | verify on a checkpoint of format version 1, whole and damaged.
 # usage: test_checkpoint.sh PROGRAM WORK_FOLDER
 set -eu
-emoclim=$1
-work=$2
-root=$(cd "$(dirname "$0")/../.." && pwd)
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
-run() {
-    local expected=$1 code=0
-    shift
-    "$emoclim" "$@" >out 2>err </dev/null || code=$?
-    [ "$code" -eq "$expected" ] || complain "emoclim $*: exit code $code, expected $expected: $(head -c 300 err)"
-}
-says() { grep -qF -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(head -c 300 "$1")"; }
-silent() { [ ! -s "$1" ] || complain "$1 should be empty but says: $(head -c 300 "$1")"; }
+. "$(dirname "$0")/../support/shell.sh"
 
 # Computed from the file by another program, after the definition in train/checkpoint.h.
 digest=16ce1f7927d173e46f49122f907c1cd26aa2adc782517bdbd0b3aff16d49dfe9
@@ -57,4 +39,4 @@ run 3 checkpoint digest absent.h5
 says err "absent.h5"
 run 2 checkpoint digest
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

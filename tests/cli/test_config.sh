@@ -2,25 +2,8 @@
 # emoclim config check | print, as a user meets them: exit codes, messages, what goes to stdout.
 # usage: test_config.sh PROGRAM WORK_FOLDER
 set -eu
-emoclim=$1
-work=$2
-root=$(cd "$(dirname "$0")/../.." && pwd)
-rm -rf "$work"
-mkdir -p "$work/sub"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
-run() {
-    local expected=$1 code=0
-    shift
-    "$emoclim" "$@" >out 2>err </dev/null || code=$?
-    [ "$code" -eq "$expected" ] || complain "emoclim $*: exit code $code, expected $expected: $(head -c 300 err)"
-}
-says() { grep -qF -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(head -c 300 "$1")"; }
-silent() { [ ! -s "$1" ] || complain "$1 should be empty but says: $(head -c 300 "$1")"; }
+. "$(dirname "$0")/../support/shell.sh"
+mkdir sub
 
 for example in "$root"/configs/*.yaml; do
     run 0 config check "$example" --ranks 8
@@ -116,8 +99,4 @@ run 2 config check bomb.yaml
 } >deep.yaml
 run 2 config check deep.yaml
 
-if [ "$wrong" -gt 0 ]; then
-    echo "$wrong wrong"
-    exit 1
-fi
-echo "all as expected"
+finish

@@ -3,18 +3,7 @@
 # write them, all ranks end with its error and none is left waiting.
 # usage: test_eval_ranks.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1
-work=$2
-programs=$3
-mpirun=$(cd "$(dirname "$0")/../support" && pwd)/mpirun.sh
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
+. "$(dirname "$0")/../support/shell.sh"
 
 "$programs/make_caches" . 300 24 16
 cat >run.yaml <<'YAML'
@@ -46,4 +35,4 @@ for ranks in 1 2; do
     [ "$code" -eq 4 ] || complain "$ranks ranks, --out a file: exit code $code, expected 4: $(tail -c 600 taken.log)"
     grep -q taken taken.log || complain "the message does not name the folder: $(tail -c 600 taken.log)"
 done
-[ "$wrong" -eq 0 ]
+finish

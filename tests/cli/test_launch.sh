@@ -2,18 +2,10 @@
 # launch/single-node.sh and launch/multi-node.sh: what they choose, the flags of Open MPI 4 and 5, and what they refuse.
 # usage: test_launch.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-export EMOCLIM=$1
-work=$2
-programs=$3
-launch=$(cd "$(dirname "$0")/../../launch" && pwd)
-rm -rf "$work"
-mkdir -p "$work/bin"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
+. "$(dirname "$0")/../support/shell.sh"
+export EMOCLIM=$emoclim
+mkdir bin
+launch=$root/launch
 expect() { # EXIT_CODE PATTERN COMMAND...
     local expected=$1 pattern=$2 code=0
     shift 2
@@ -110,4 +102,4 @@ expect 2 '3 ranks cannot share the 2 GPUs of host a' cuda "$multi" --hostfile ho
 pretend 'HYDRA build details:'
 expect 4 'these launchers know Open MPI 4 and 5' with "$single" --dry-run train run.yaml
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

@@ -3,10 +3,8 @@
 # there.
 # usage: test_plan.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1 work=$2 programs=$3
-rm -rf "$work" && mkdir -p "$work" && cd "$work"
+. "$(dirname "$0")/../support/shell.sh"
 
-fail() { echo "FAILED: $*" >&2; exit 1; }
 field() { sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p" "$2" | head -n 1; } # NAME FILE
 
 "$programs/make_caches" . 600 512 256 >/dev/null
@@ -46,13 +44,7 @@ awk -v r="$(field received_bytes plan4.json)" 'BEGIN { exit !(r > 2 * 3 * 256 * 
 [ "$(grep -c 'memory of a rank' text)" = 3 ] || fail "not three plans: $(cat text)"
 grep -q 'exchange between ranks is not in the time' text || fail "an unknown bus is not told"
 
-expect() { # CODE TEXT ARGUMENTS...
-    local code=$1 text=$2 got=0
-    shift 2
-    "$emoclim" plan "$@" >out 2>err || got=$?
-    [ "$got" = "$code" ] || fail "$*: exit code $got, not $code"
-    grep -qE -- "$text" err || fail "$*: no \"$text\" in $(cat err)"
-}
-expect 2 'legal numbers of ranks' run.yaml -n 3
-expect 2 'a number from 1' run.yaml -n many
-expect 3 'nowhere.h5' run.yaml dataset.image_cache=nowhere.h5
+refuses 2 'legal numbers of ranks' plan run.yaml -n 3
+refuses 2 'a number from 1' plan run.yaml -n many
+refuses 3 'nowhere.h5' plan run.yaml dataset.image_cache=nowhere.h5
+finish

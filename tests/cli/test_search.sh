@@ -2,15 +2,11 @@
 # From media files to search results through the program, and the same numbers on 1 and 2 ranks.
 # test_search.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1 work=$2 programs=$3
-here=$(cd "$(dirname "$0")/../.." && pwd)
-rm -rf "$work"
-mkdir -p "$work"
-wrong=0
+. "$(dirname "$0")/../support/shell.sh"
 check() { # WHAT CONDITION...
     local what=$1
     shift
-    "$@" || { echo "wrong: $what"; wrong=$((wrong + 1)); }
+    "$@" || complain wrong
 }
 
 "$emoclim" demo --quiet --out "$work/data" --images 36 --tracks 18 --seed 5 >/dev/null
@@ -21,7 +17,7 @@ audio_backbone: {n_channels: 8}
 training: {batch_size: 16, max_steps: 30, steps_per_epoch: 10, learning_rate: 1e-3}
 logging: {folder: run}
 EOF
-"$here/tests/support/mpirun.sh" 2 "$emoclim" cache build "$work/run.yaml" >"$work/log" 2>&1
+"$mpirun" 2 "$emoclim" cache build "$work/run.yaml" >"$work/log" 2>&1
 "$emoclim" train --quiet "$work/run.yaml" >>"$work/log" 2>&1
 checkpoint=$work/run/checkpoints/best.h5
 
@@ -51,7 +47,7 @@ check "seven results" test "$(grep -c '"rank"' "$work/out")" -eq 7
 
 # Evaluation: same JSON on 1 and 2 ranks.
 for ranks in 1 2; do
-    "$here/tests/support/mpirun.sh" $ranks "$emoclim" eval retrieval -c "$checkpoint" --split all \
+    "$mpirun" $ranks "$emoclim" eval retrieval -c "$checkpoint" --split all \
         --out "$work/eval$ranks" >>"$work/log" 2>&1
 done
 check "same on 2 ranks" diff -r "$work/eval1" "$work/eval2"
@@ -66,5 +62,4 @@ code=0
 check "another model is exit code 3" test "$code" -eq 3
 check "and says why" grep -q "another model" "$work/err"
 
-[ "$wrong" -eq 0 ] || { tail -40 "$work/log"; exit 1; }
-echo "all right"
+finish

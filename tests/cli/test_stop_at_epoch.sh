@@ -3,17 +3,7 @@
 # validations, and the best checkpoint, of a run in one piece.
 # usage: test_stop_at_epoch.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1
-work=$2
-programs=$3
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
+. "$(dirname "$0")/../support/shell.sh"
 
 "$programs/make_caches" . 300 32 24
 # Every step is an epoch, so wherever it is stopped a validation is due.
@@ -56,4 +46,4 @@ before=$(validations parts | wc -l)
 "$emoclim" train run.yaml logging.folder=parts "training.max_steps=$end" --resume auto >again.log 2>&1
 [ "$(validations parts | wc -l)" -eq "$before" ] || complain "a validation was made again: $(cat again.log)"
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

@@ -3,13 +3,7 @@
 # steps on one rank and on two, evaluation of the result. Losses, weights, embeddings and metrics agree with the file.
 # usage: test_trace.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1
-work=$2
-programs=$3
-mpirun=$(cd "$(dirname "$0")/../support" && pwd)/mpirun.sh
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
+. "$(dirname "$0")/../support/shell.sh"
 "$programs/trace_data" .
 steps=$(sed -n 's/^  max_steps: //p' trace.yaml)
 last=$(printf 'checkpoints/step-%012d.h5' "$steps")

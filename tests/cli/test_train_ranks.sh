@@ -3,19 +3,7 @@
 # gone on with elsewhere or not. Numbers of ranks that cannot share the batch are refused by name.
 # usage: test_train_ranks.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1
-work=$2
-programs=$3
-mpirun=$(cd "$(dirname "$0")/../support" && pwd)/mpirun.sh
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
-says() { grep -qE -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(tail -c 600 "$1")"; }
+. "$(dirname "$0")/../support/shell.sh"
 
 "$programs/make_caches" . 2000 48 32
 cat >run.yaml <<'YAML'
@@ -64,11 +52,11 @@ done
 
 for ranks in 3 5 6 7; do
     train 2 "$ranks" refused
-    says refused.log "$ranks ranks cannot share distributed.shards = 8 evenly"
-    says refused.log "legal numbers of ranks: 1, 2, 4, 8"
+    matches refused.log "$ranks ranks cannot share distributed.shards = 8 evenly"
+    matches refused.log "legal numbers of ranks: 1, 2, 4, 8"
 done
 train 2 8 refused training.accumulate=2
-says refused.log "legal numbers of ranks: 1, 2, 4$"
+matches refused.log "legal numbers of ranks: 1, 2, 4$"
 
 # Starts a run in the background and asks mpirun for a stop as soon as one more line of steps is told.
 stopped_run() { # RANKS FOLDER [ARGUMENTS...]
@@ -94,7 +82,7 @@ rows=training.steps_per_epoch=0 # 1400 pictures: an epoch has 29 steps
 stopped_run 8 chain $order $rows
 first=$(newest chain)
 stopped_run 2 chain $order $rows --resume auto
-says chain.log "going on after step [0-9]+ from .*$(basename "$first")"
+matches chain.log "going on after step [0-9]+ from .*$(basename "$first")"
 second=$(newest chain)
 [ "$first" != "$second" ] || complain "the second part of the chain made no steps"
 step=$((10#$(basename "$second" | tr -dc 0-9 | head -c 12)))
@@ -104,10 +92,10 @@ train 0 1 whole $order $rows "training.max_steps=$end"
 same whole chain
 grep -q '"event":"validation"' chain/metrics.jsonl || complain "no validation in metrics.jsonl"
 train 0 2 chain $order $rows "training.max_steps=$end" --resume auto
-says chain.log "nothing to do: $end of $end steps are made"
+matches chain.log "nothing to do: $end of $end steps are made"
 
 # What a run that goes on may not change is named.
 train 2 2 chain $order $rows "training.max_steps=$((end + 20))" --resume auto training.learning_rate=0.002
-says chain.log "training.learning_rate"
+matches chain.log "training.learning_rate"
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

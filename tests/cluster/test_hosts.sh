@@ -3,20 +3,10 @@
 # differ, or whose number of ranks does not fit are named.
 # usage: test_hosts.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-export EMOCLIM=$1
-work=$2
-programs=$3
-root=$(cd "$(dirname "$0")/../.." && pwd)
+. "$(dirname "$0")/../support/shell.sh"
+export EMOCLIM=$emoclim
 support=$root/tests/support
 multi=$root/launch/multi-node.sh
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
 
 prefix=ec$(($$ % 100000))h
 trap '"$support/netns.sh" down "$prefix" 2' EXIT
@@ -70,4 +60,4 @@ printf '\0' >>older
 EMOCLIM=$PWD/odd.sh launch 4 odd.log "host ${prefix}2 \(rank 2\) runs another program than host ${prefix}1 \(rank 0\)" \
     --hostfile hosts train run.yaml logging.folder=odd
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

@@ -73,4 +73,4 @@ for modality in images music; do
     cmp "many-$modality.h5" "one-$modality.h5" || complain "a stopped build made another cache of $modality"
 done
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

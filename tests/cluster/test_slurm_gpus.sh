@@ -59,4 +59,4 @@ appears without.log 'distributed.device is cuda, but the job has no GPUs: #SBATC
 appears idle.log '2 GPUs a node are not used: distributed.device is cpu'
 appears plain.log 'has no libemoclim_cuda.so beside it'
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

@@ -80,4 +80,4 @@ requeued lost "$lost"
 ends_soon lost
 goes_on lost "$lost" checkpoint.every_steps=50
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

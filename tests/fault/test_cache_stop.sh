@@ -31,7 +31,7 @@ for ranks in 1 2 4; do
     for rank in $((ranks - 1)) 0; do
         build "$ranks" "FAULT_UNDER=$work/built/" FAULT_KINDS=write "FAULT_RANK=$rank" FAULT_AT=14 FAULT_DO=USR1 "FAULT_VICTIM=$rank" --
         ends 75
-        says build.log "stopped by a signal; run again to go on with .*built/images.h5"
+        matches build.log "stopped by a signal; run again to go on with .*built/images.h5"
         [ ! -e built/images.h5 ] || complain "a cache in spite of the stop"
         no_orphans
         rows=$((($(stat -c %s built/images.h5.building/part-*.journal | paste -sd+)) / 256))
@@ -40,7 +40,7 @@ for ranks in 1 2 4; do
     done
     build $((ranks == 4 ? 1 : 2 * ranks)) --
     ends 0
-    says build.log "went on with $before of 96 rows"
+    matches build.log "went on with $before of 96 rows"
     cmp -s built/images.h5 whole.h5 || complain "another cache than in one piece"
     [ "$(ls built)" = images.h5 ] || complain "files are left: $(ls built)"
 done
@@ -52,7 +52,7 @@ exec 8>built/images.h5.building/lock
 flock 8
 build 2 --
 ends 4
-says build.log "another process is building .*built/images.h5"
+matches build.log "another process is building .*built/images.h5"
 exec 8>&-
 build 1 --
 ends 0
@@ -71,7 +71,7 @@ for other in data/images.csv "$root/tests/data/checkpoint-v1.h5" /dev/null; do
     cat "$other" >built/images.h5
     run_ranks 2 build.log -- cache build cache.yaml --only image --rebuild
     ends 3
-    says build.log "built/images.h5 is not a feature cache"
+    matches build.log "built/images.h5 is not a feature cache"
     cmp -s built/images.h5 "$other" || complain "the file is another now"
 done
 finish

@@ -44,21 +44,21 @@ named=${named//[()]/.}
 # Found at the start, training does not begin.
 train 1 early large
 ends 3
-says early.log "$named"
+matches early.log "$named"
 [ ! -e early/checkpoints ] || [ -z "$(ls early/checkpoints)" ] || complain "checkpoints of a run that did not begin"
 
 # Found on the way, it ends with what it has, and goes on when it may.
 for ranks in 1 2; do
     train "$ranks" "stop$ranks" small
     ends 3
-    says "stop$ranks.log" "$named"
-    says "stop$ranks.log" "step 5/40"
+    matches "stop$ranks.log" "$named"
+    matches "stop$ranks.log" "step 5/40"
     [ -e "stop$ranks/checkpoints/step-000000000005.h5" ] || complain "the checkpoint before the damage is lost"
     no_orphans
     mv "stop$ranks" "skip$ranks"
     train "$ranks" "skip$ranks" small --resume auto dataset.on_corrupt=skip
     ends 0
-    says "skip$ranks.log" "warning: .*$named.*; its rows are left out"
+    matches "skip$ranks.log" "warning: .*$named.*; its rows are left out"
     [ "$(grep -c "rows are left out" "skip$ranks.log")" -le "$ranks" ] || complain "a block is named again and again"
 done
 train 4 skip4 large dataset.on_corrupt=skip
@@ -86,5 +86,5 @@ cp music.h5 rows.h5
 for name in image_index audio_index; do "$programs/bad_file" add rows.h5 "$name" i32 40 4; done
 train 1 indices small dataset.image_cache=first.h5 dataset.on_corrupt=skip training.indices=rows.h5
 ends 3
-says indices.log "first.h5 is corrupt: block 0 .rows 0 to"
+matches indices.log "first.h5 is corrupt: block 0 .rows 0 to"
 finish

@@ -55,13 +55,13 @@ goes_on() {
     [ "$(digest disturbed)" = "$whole" ] || complain "other weights"
 }
 
-# Training stops, and says why. (A kind of call, and an error that such a call may have.)
+# Training stops, and matches why. (A kind of call, and an error that such a call may have.)
 for fault in open:EROFS open:EDQUOT write:ENOSPC write:EDQUOT truncate:ENOSPC close:EIO close:EDQUOT sync:EIO rename:EIO; do
     kind=${fault%:*} error=${fault#*:}
     what="checkpoint, $kind, $error"
     train_with 1 "$kind" "$(within_second "$kind")" "FAULT_DO=$error" FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
     ends 4 train.log
-    says train.log "the checkpoint after step 20 was not saved.*step-000000000020\.h5.*$(text_of "$error")"
+    matches train.log "the checkpoint after step 20 was not saved.*step-000000000020\.h5.*$(text_of "$error")"
     [ -e disturbed/checkpoints/step-000000000010.h5 ] || complain "the checkpoint before is lost"
     [ ! -e disturbed/checkpoints/step-000000000060.h5 ] || complain "the run went on to its end"
     goes_on
@@ -69,7 +69,7 @@ done
 what="checkpoint on 2 ranks, write, ENOSPC"
 train_with 2 write "$(within_second write)" FAULT_DO=ENOSPC FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
 ends 4 train.log
-says train.log "the checkpoint after step 20 was not saved.*No space left on device"
+matches train.log "the checkpoint after step 20 was not saved.*No space left on device"
 no_orphans
 goes_on
 
@@ -78,7 +78,7 @@ what="checkpoint, told at once"
 train_with 2 write 1 FAULT_DO=ENOSPC FAULT_FOR=0 -- train train.yaml logging.folder=disturbed checkpoint.every_steps=2000 checkpoint.every_epochs=0 \
     training.max_steps=100000
 ends 4 train.log
-says train.log "step 2000/"
+matches train.log "step 2000/"
 ! grep -q "step 4000/" train.log || complain "training went on to the next checkpoint"
 
 # What does not hurt: a write that takes several calls, a file system without links.
@@ -96,18 +96,18 @@ ends 0 train.log
 what="checkpoint, going on"
 train_with 1 sync "$(within_second sync)" FAULT_DO=EIO -- train train.yaml logging.folder=disturbed checkpoint.on_error=continue
 ends 0 train.log
-says train.log "error: the checkpoint after step 20 was not saved.*Input/output error; the run goes on"
+matches train.log "error: the checkpoint after step 20 was not saved.*Input/output error; the run goes on"
 [ "$(digest disturbed)" = "$whole" ] || complain "other weights"
 train_with 1 write "$(within_second write)" FAULT_DO=ENOSPC FAULT_FOR=0 -- train train.yaml logging.folder=disturbed checkpoint.on_error=continue
 ends 4 train.log
-says train.log "error: the checkpoint after step 30 was not saved"
-says train.log "emoclim train: the checkpoint after step 60 was not saved"
+matches train.log "error: the checkpoint after step 30 was not saved"
+matches train.log "emoclim train: the checkpoint after step 60 was not saved"
 goes_on
 
 what="a read-only folder"
 train_with 1 open 1 FAULT_DO=EROFS FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
 ends 4 train.log
-says train.log "cannot create .*disturbed/checkpoints/best.h5.*: Read-only file system"
+matches train.log "cannot create .*disturbed/checkpoints/best.h5.*: Read-only file system"
 ! grep -q '^step ' train.log || complain "steps were made before the folder was tried"
 
 # Caches: the build ends, keeps what is finished, and goes on.
@@ -132,13 +132,13 @@ for fault in folder:building:EROFS open:lock:EROFS open:build.json:EDQUOT open:p
     what="cache, $kind of $file, $error"
     build_with 1 0 "$kind" "$(nth "$kind" "$file")" "FAULT_DO=$error" FAULT_FOR=0
     ends 4 cache.log
-    says cache.log "emoclim cache build: .*$file.*$(text_of "$error")"
+    matches cache.log "emoclim cache build: .*$file.*$(text_of "$error")"
     build_goes_on
 done
 what="cache, one of 2 ranks, write, ENOSPC"
 build_with 2 1 write 3 FAULT_DO=ENOSPC FAULT_FOR=0
 ends 4 cache.log
-says cache.log "cannot write .*part-0001.*No space left on device"
+matches cache.log "cannot write .*part-0001.*No space left on device"
 no_orphans
 build_goes_on
 what="cache, short writes of the parts"
@@ -153,14 +153,14 @@ at=$(($(stat -c %s "$flipped") / 2))
 printf "$(printf '\\%03o' $(($(od -An -tu1 -j "$at" -N 1 "$flipped") ^ 16)))" | dd of="$flipped" bs=1 seek="$at" conv=notrunc 2>dd.log
 run_ranks 2 load.log -- train train.yaml logging.folder=whole --resume auto
 ends 0 load.log
-says load.log "warning: .*step-000000000060.h5 cannot be used .*(checksum|corrupt).*trying the one before"
-says load.log "going on after step 50 from .*step-000000000050.h5"
+matches load.log "warning: .*step-000000000060.h5 cannot be used .*(checksum|corrupt).*trying the one before"
+matches load.log "going on after step 50 from .*step-000000000050.h5"
 [ "$(digest whole)" = "$whole" ] || complain "the step made again has other weights"
 run_ranks 1 load.log -- train train.yaml logging.folder=whole --resume auto full_model.hidden_dim=24 training.seed=7 training.max_steps=80
 ends 2 load.log
-says load.log "full_model.hidden_dim"
-says load.log "training.seed"
+matches load.log "full_model.hidden_dim"
+matches load.log "training.seed"
 run_ranks 1 load.log -- train train.yaml logging.folder=whole2 --resume "$flipped" dataset.image_cache=music.h5 dataset.audio_cache=images.h5
 ends 3 load.log
-says load.log "music.h5 holds features of modality music"
+matches load.log "music.h5 holds features of modality music"
 finish

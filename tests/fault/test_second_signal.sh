@@ -3,18 +3,7 @@
 # since one of them is stopped.
 # usage: test_second_signal.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1
-work=$2
-programs=$3
-mpirun=$(cd "$(dirname "$0")/../support" && pwd)/mpirun.sh
-rm -rf "$work"
-mkdir -p "$work"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
+. "$(dirname "$0")/../support/shell.sh"
 
 "$programs/make_caches" . 400 24 16
 cat >run.yaml <<'YAML'
@@ -76,4 +65,4 @@ waits term
 kill -INT "$first"
 gone term
 
-[ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }
+finish

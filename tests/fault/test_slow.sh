@@ -26,7 +26,7 @@ for comm in mpi mpi-plain; do
     run_ranks 2 "$comm.log" "FAULT_UNDER=$work/$comm/checkpoints" "${disk[@]}" FAULT_SECONDS=3 -- \
         train run.yaml "logging.folder=$comm" "distributed.comm=$comm"
     ends 0 "$comm.log"
-    says "$comm.log" "$slow_disk"
+    matches "$comm.log" "$slow_disk"
     [ "$(digest "$comm")" = "$(digest quick)" ] || complain "other weights than with a quick disk"
 done
 
@@ -34,7 +34,7 @@ what="a disk that is too slow"
 run_ranks 2 dead.log "FAULT_UNDER=$work/dead/checkpoints" "${disk[@]}" FAULT_SECONDS=60 -- \
     train run.yaml logging.folder=dead distributed.patience_s=2
 ends 5 dead.log
-says dead.log "error: rank 1 on $host waited 2\.[0-9] s in .*; not arrived: rank 0 on $host \(alive, saving a checkpoint for 2 s"
+matches dead.log "error: rank 1 on $host waited 2\.[0-9] s in .*; not arrived: rank 0 on $host \(alive, saving a checkpoint for 2 s"
 no_orphans
 
 # Rows that one rank cannot read, in the middle of training, with a deadline that is not the cause of any end.
@@ -48,8 +48,8 @@ for comm in mpi mpi-plain; do
         distributed.deadline_s=100 "distributed.comm=$comm"
     ends 3 "alone-$comm.log"
     [ $((SECONDS - begin)) -lt 30 ] || complain "$comm: it took $((SECONDS - begin)) s"
-    says "alone-$comm.log" "^step 5/60"
-    says "alone-$comm.log" "\[rank [0-9]\] error: .*images.h5 is corrupt: block [0-9]+ .* \(ending all ranks with exit code 3\)"
+    matches "alone-$comm.log" "^step 5/60"
+    matches "alone-$comm.log" "\[rank [0-9]\] error: .*images.h5 is corrupt: block [0-9]+ .* \(ending all ranks with exit code 3\)"
     no_orphans
 done
 finish

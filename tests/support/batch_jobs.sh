@@ -1,20 +1,10 @@
 # To be sourced by tests of the batch files, with the arguments of the test: starts a throw-away Slurm of two nodes, or
 # $nodes, that is gone when the test ends, makes caches and a configuration in the work folder, and has the words to
 # submit and to wait. Slurm takes its time between a job's lives: tests submit all of theirs, and then wait.
-export EMOCLIM=$1
-work=$2
-programs=$3
-EMOCLIM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-export EMOCLIM_ROOT
-support=$EMOCLIM_ROOT/tests/support
-rm -rf "$work"
-mkdir -p "$work/cluster"
-cd "$work"
-wrong=0
-complain() {
-    echo "$*"
-    wrong=$((wrong + 1))
-}
+. "$(dirname "${BASH_SOURCE[0]}")/shell.sh"
+export EMOCLIM=$emoclim EMOCLIM_ROOT=$root
+support=$root/tests/support
+mkdir cluster
 
 slurm=$(mktemp -d) # short: the socket's path has a limit
 trap '"$support/mini_slurm.sh" stop "$slurm"' EXIT

@@ -1,22 +1,8 @@
-# For tests of the label fault, sourced: complaints, runs under fault/inject.c, and what must be true after any of them.
+# For tests of the label fault, sourced: runs under fault/inject.c, and what must be true after any of them.
 # usage of such a test: test_*.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
-emoclim=$1
-programs=$3
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-mpirun=$root/tests/support/mpirun.sh
-rm -rf "$2"
-mkdir -p "$2"
-cd "$2"
-work=$PWD
-wrong=0
-what=
+. "$(dirname "${BASH_SOURCE[0]}")/shell.sh"
 grace=0 # seconds between TERM and KILL that mpirun gives the other ranks when one has failed; by itself it takes 1
-complain() {
-    echo "${what:+$what: }$*"
-    wrong=$((wrong + 1))
-}
-says() { grep -qE -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(tail -c 800 "$1")"; }
 
 # Runs the program on some ranks; $code is the exit code, all output goes to FILE. "FAULT_X=Y" arguments before "--" are
 # the faults of inject.c; the process ids are in the folder pids.
@@ -53,5 +39,3 @@ no_orphans() {
     [ -z "$alive" ] || complain "processes are left after 15 s:$alive"
     [ -z "$alive" ] || kill -KILL $alive 2>/dev/null || true
 }
-
-finish() { [ "$wrong" -eq 0 ] || { echo "$wrong complaints"; exit 1; }; }

@@ -8,10 +8,12 @@ mpirun=$root/tests/support/mpirun.sh
 rm -rf "$work"
 mkdir -p "$work"
 cd "$work"
+work=$PWD
 
 wrong=0
+what= # is being looked at, if a test says so: complaints begin with it
 complain() {
-    echo "$*"
+    echo "${what:+$what: }$*"
     wrong=$((wrong + 1))
 }
 
@@ -23,6 +25,12 @@ finish() { # [TEXT]
     fi
     echo "${1:-all as expected}"
     exit 0
+}
+
+# Ends a test whose rest would make no sense.
+fail() { # TEXT
+    echo "FAILED: $*"
+    exit 1
 }
 
 # Ends a test that cannot run here.
@@ -40,6 +48,13 @@ run() { # EXIT_CODE ARGUMENTS...
 }
 says() { # FILE TEXT
     grep -qF -- "$2" "$1" || complain "$1 does not say \"$2\" but: $(head -c 600 "$1")"
+}
+matches() { # FILE PATTERN
+    grep -qE -- "$2" "$1" || complain "$1 does not match \"$2\" but: $(tail -c 800 "$1")"
+}
+refuses() { # EXIT_CODE TEXT ARGUMENTS...
+    run "$1" "${@:3}"
+    says err "$2"
 }
 silent() { # FILE
     [ ! -s "$1" ] || complain "$1 should be empty but says: $(head -c 300 "$1")"
