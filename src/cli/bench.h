@@ -62,4 +62,10 @@ int32_t bench_threads(const ec_comm *comm, int64_t asked);
 /* Entries "median", "min", "max" (ms) and "repeats". NULL without memory. */
 json_t *bench_times_json(const bench_times *times);
 
+/* Prints root with these entries added; takes root over, also on error. */
+ec_status bench_print_json(json_t *root, const bench_times *times);
+
+/* Rows of a rank, of a global batch; EC_ERR_USAGE where ranks cannot have equally many. */
+ec_status bench_share(const ec_comm *comm, int64_t batch, int32_t *rows);
+
 #endif

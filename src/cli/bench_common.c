@@ -175,6 +175,21 @@ int32_t bench_threads(const ec_comm *comm, int64_t asked) {
     return share > 0 ? share : 1;
 }
 
+ec_status bench_print_json(json_t *root, const bench_times *times) {
+    json_t *more = bench_times_json(times);
+    if (root && more) json_object_update(root, more);
+    json_decref(more);
+    return cli_print_json(root);
+}
+
+ec_status bench_share(const ec_comm *comm, int64_t batch, int32_t *rows) {
+    if (batch % comm->size != 0)
+        return EC_ERROR(EC_ERR_USAGE, "--batch %lld cannot be spread evenly over %d ranks", (long long)batch,
+                        comm->size);
+    *rows = (int32_t)(batch / comm->size);
+    return EC_OK;
+}
+
 json_t *bench_times_json(const bench_times *t) {
     return json_pack("{s:f, s:f, s:f, s:i}", "median", t->median, "min", t->min, "max", t->max, "repeats", t->count);
 }

@@ -82,10 +82,7 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
                              (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
                              per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm", gflops / gemm,
                              "memory_mb", memory_mb, "random_weights", info->random);
-    json_t *more = bench_times_json(times);
-    if (root && more) json_object_update(root, more);
-    json_decref(more);
-    return cli_print_json(root);
+    return bench_print_json(root, times);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {

@@ -76,10 +76,7 @@ done:
 }
 
 static ec_status open_inputs(const options *o, problem *p) {
-    if (o->batch % p->comm->size != 0)
-        return EC_ERROR(EC_ERR_USAGE, "--batch %lld cannot be spread evenly over %d ranks", (long long)o->batch,
-                        p->comm->size);
-    p->rows = (int32_t)(o->batch / p->comm->size);
+    EC_RETURN_IF(bench_share(p->comm, o->batch, &p->rows));
     const ec_heads_config heads = {
         .multi_task = o->multi_task,
         .image_dim = (int32_t)o->image_dim,
@@ -149,10 +146,7 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
                              "accumulate", (json_int_t)o->accumulate, "multi_task", o->multi_task, "dropout", o->dropout,
                              "threads", threads, "ranks", p->comm->size, "ms", times->median, "gflops", gflops, "peak_mb",
                              peak_mb, "held_mb", (double)ec__trainer_core_bytes(p->core) * 1e-6);
-    json_t *more = bench_times_json(times);
-    if (root && more) json_object_update(root, more);
-    json_decref(more);
-    return cli_print_json(root);
+    return bench_print_json(root, times);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {

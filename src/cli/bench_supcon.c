@@ -54,9 +54,7 @@ static void make_rows(const options *o, const problem *p, uint32_t modality, flo
 static ec_status open_problem(const options *o, problem *p) {
     ec_status status = EC_OK;
     float *z = NULL;
-    if (o->batch % p->comm->size != 0)
-        EC_FAIL(EC_ERR_USAGE, "--batch %lld cannot be spread evenly over %d ranks", (long long)o->batch, p->comm->size);
-    p->rows = (int32_t)(o->batch / p->comm->size);
+    EC_TRY(bench_share(p->comm, o->batch, &p->rows));
     const size_t count = (size_t)p->rows * (size_t)o->dim;
     z = malloc(count * sizeof *z);
     for (uint32_t m = 0; m < 2; m++) {
@@ -119,10 +117,7 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
                              (double)ec__supcon_bytes(p->loss) * 1e-6, "gflops", gflops, "gemm_gflops", gemm,
                              "made_gflops", made,
                              "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", of_fma);
-    json_t *more = bench_times_json(times);
-    if (root && more) json_object_update(root, more);
-    json_decref(more);
-    return cli_print_json(root);
+    return bench_print_json(root, times);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {

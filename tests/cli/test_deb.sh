@@ -5,7 +5,7 @@
 # usage: test_deb.sh PROGRAM WORK_FOLDER
 set -eu
 . "$(dirname "$0")/../support/shell.sh"
-for tool in cmake cpack ninja dpkg-deb dpkg-shlibdeps mpirun; do
+for tool in cmake cpack ninja file dpkg-deb dpkg-shlibdeps mpirun; do
     command -v $tool >/dev/null || skip "$tool is not here"
 done
 
