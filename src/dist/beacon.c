@@ -21,8 +21,8 @@
 #include "core/clock.h"
 #include "dist/mpi_error.h"
 
-/* Addresses of a host that are tried. */
-enum { ADDRESSES = 8 };
+/* ADDRESSES of a host that are tried. BUFFER: bytes that are asked for, of questions that wait for this rank's thread. */
+enum { ADDRESSES = 16, BUFFER = 1 << 20 };
 
 /* What a rank tells the others at the start; address: in network order, the loopback first. */
 typedef struct card {
@@ -68,14 +68,15 @@ static void list_addresses(card *mine) {
 static void open_socket(ec_beacon *b, card *mine) {
     struct sockaddr_in at = {.sin_family = AF_INET};
     socklen_t length = sizeof at;
-    const int on = 1;
+    const int on = 1, buffer = BUFFER;
     b->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     b->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (b->wake < 0 || b->socket < 0) return;
     if (bind(b->socket, (struct sockaddr *)&at, sizeof at) != 0) return;
     if (getsockname(b->socket, (struct sockaddr *)&at, &length) != 0) return;
-    /* Without it a refusal is not told: everything but that still works. */
+    /* Without the first a refusal is not told, without the second questions of many ranks may have to be repeated. */
     (void)setsockopt(b->socket, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+    (void)setsockopt(b->socket, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     mine->port = at.sin_port;
     list_addresses(mine);
 }

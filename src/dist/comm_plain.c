@@ -21,7 +21,8 @@ static const double comparison_s = 2;
 
 ec_status ec__plain_init(ec_plain *p, ec_comm *comm, MPI_Comm world) {
     ec_status status = EC_OK;
-    *p = (ec_plain){.comm = comm, .world = world, .desk = MPI_COMM_NULL, .comparison = MPI_REQUEST_NULL, .piece = EC_PLAIN_PIECE};
+    *p = (ec_plain){.comm = comm, .world = world, .desk = MPI_COMM_NULL, .comparison = MPI_REQUEST_NULL,
+                    .piece = EC_PLAIN_PIECE};
     EC_MPI(MPI_Comm_dup(world, &p->desk));
 done:
     return status;

@@ -16,11 +16,12 @@
 #include "dist/farewell.h"
 #include "dist/mpi_error.h"
 
-/* Seconds. PROBE: for all ranks to answer at the start. QUIET: silence after which a rank is remarked upon. GONE: after
- * its host said that nobody listens. SPEAKER: that others leave to the lowest rank. END: until a process that does not
- * end is ended. */
-static const double longest_interval_s = 0.2, per_rank_s = 0.005, probe_s = 3, quiet_s = 3, gone_s = 0.4, speaker_s = 2,
-                    end_s = 5;
+/* Seconds. INTERVAL: between two questions, more where so many ranks ask that PER_RANK of them is more. PROBE: for all
+ * ranks to answer at the start, asked every PROBE_INTERVAL or more. QUIET: silence after which a rank is remarked upon.
+ * GONE: after its host said that nobody listens. SPEAKER: that others leave to the lowest rank. END: until a process that
+ * does not end is ended. */
+static const double longest_interval_s = 0.2, per_rank_s = 0.005, probe_s = 3, probe_interval_s = 0.02, quiet_s = 3,
+                    gone_s = 0.4, speaker_s = 2, end_s = 5;
 
 enum { NAMED = 8, TEXT = 1600 };
 
@@ -51,9 +52,15 @@ struct ec_watch {
 
 static double smaller(double a, double b) { return a < b ? a : b; }
 
+static double larger(double a, double b) { return a > b ? a : b; }
+
 static double interval_s(const ec_watch *w) {
-    double s = smaller(longest_interval_s, w->comm->deadline_s / 8), least = per_rank_s * w->comm->size;
-    return s > least ? s : least;
+    return larger(smaller(longest_interval_s, w->comm->deadline_s / 8), per_rank_s * w->comm->size);
+}
+
+/* Two questions at least, for one may get lost. */
+static double quiet_time_s(const ec_watch *w) {
+    return larger(smaller(quiet_s, w->comm->deadline_s / 2), 2 * interval_s(w));
 }
 
 /* --- What is said --- */
@@ -145,7 +152,7 @@ static verdict judge(const ec_watch *w, int32_t r) {
     if (!atomic_load(&peer->heard)) return UNHEARD;
     /* Who closes after us may find that we have ended. */
     if (x->refused_s > 0 && ec__place_call(w->place) != EC_CALL_CLOSE) return GONE;
-    if (!x->known || x->silent_s >= smaller(quiet_s, w->comm->deadline_s / 2)) return SILENT;
+    if (!x->known || x->silent_s >= quiet_time_s(w)) return SILENT;
     if (ec__place_call(w->place) == EC_CALL_DEVICE) return judge_device(w, &peer->at);
     if (theirs > mine) return HERE; /* it has been here */
     if (theirs == mine)
@@ -239,7 +246,7 @@ static void take_answers(ec_watch *w, double passed_s) {
 }
 
 static void review(ec_watch *w, double passed_s) {
-    const double waited_s = ec__seconds_since(w->since_ns), quiet = smaller(quiet_s, w->comm->deadline_s / 2);
+    const double waited_s = ec__seconds_since(w->since_ns), quiet = quiet_time_s(w);
     bool end = false;
     take_answers(w, passed_s);
     const bool speaker = is_speaker(w);
@@ -304,13 +311,18 @@ static void probe(ec_watch *w) {
     w->tick_ns = ec__now_ns();
 }
 
+/* Until the next tick, or the next round of first questions. */
+static double pause_s(const ec_watch *w, bool probing) {
+    return probing ? larger(probe_interval_s, per_rank_s * w->comm->size / 5) : interval_s(w);
+}
+
 static void *thread_main(void *arg) {
     ec_watch *w = arg;
     bool probed = false;
     while (!atomic_load(&w->quit)) {
         const bool probing = atomic_load(&w->probing), first = probing && !probed;
-        const int64_t interval_ns = (int64_t)((probing ? 0.02 : interval_s(w)) * 1e9);
-        const int64_t left_ns = first ? 0 : w->tick_ns + interval_ns - ec__now_ns();
+        const int64_t next_ns = w->tick_ns + (int64_t)(pause_s(w, probing) * 1e9);
+        const int64_t left_ns = first ? 0 : next_ns - ec__now_ns();
         probed = probing;
         if (left_ns > 0) {
             ec__beacon_listen(w->beacon, left_ns);
