@@ -94,7 +94,7 @@ bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 libs=$bundle/usr/lib/x86_64-linux-gnu
 export PATH=$bundle/usr/bin:$PATH
 export LD_LIBRARY_PATH=$libs:$libs/openmpi/lib:$libs/hdf5/serial:$libs/pmix2/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export LIBRARY_PATH=$libs:$libs/hdf5/serial CPATH=$bundle/usr/include
+export LIBRARY_PATH=$libs:$libs/hdf5/serial CPATH=$bundle/usr/include:$bundle/usr/include/x86_64-linux-gnu
 export PKG_CONFIG=$bundle/usr/bin/pkgconf PKG_CONFIG_SYSROOT_DIR=$bundle
 export PKG_CONFIG_LIBDIR=$libs/pkgconfig:$bundle/usr/share/pkgconfig
 export CMAKE_PREFIX_PATH=$bundle/usr CMAKE_LIBRARY_PATH=$libs CMAKE_INCLUDE_PATH=$bundle/usr/include
