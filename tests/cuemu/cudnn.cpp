@@ -24,10 +24,6 @@ struct cudnnConvolutionStruct {
     int pad_h, pad_w, step_h, step_w;
     cudnnMathType_t math;
 };
-struct cudnnActivationStruct {
-    bool set;
-    cudnnActivationMode_t mode;
-};
 
 namespace {
 
@@ -72,10 +68,9 @@ struct Call {
     cudnnTensorStruct xd, yd;
     cudnnFilterStruct wd;
     cudnnConvolutionStruct convolution;
-    const float *x, *w, *z, *bias;
+    const float *x, *w;
     float *y;
-    float alpha, beta; /* y = act(alpha * convolution + beta * z + bias) */
-    bool relu;
+    float alpha, beta; /* y = alpha * convolution + beta * y */
     char *workspace;
     size_t workspace_bytes;
 };
@@ -103,9 +98,7 @@ void convolve(const Call &c) {
                 for (int w = 0; w < c.yd.w; w++, at++) {
                     float v = c.alpha * one_output(c, n, k, h * c.convolution.step_h - c.convolution.pad_h,
                                                    w * c.convolution.step_w - c.convolution.pad_w);
-                    if (c.beta != 0.f) v += c.beta * c.z[at];
-                    if (c.bias) v += c.bias[k];
-                    if (c.relu && v < 0.f) v = 0.f;
+                    if (c.beta != 0.f) v += c.beta * c.y[at];
                     c.y[at] = v;
                 }
 }
@@ -192,18 +185,6 @@ extern "C" cudnnStatus_t cudnnSetFilter4dDescriptor(cudnnFilterDescriptor_t filt
     return CUDNN_STATUS_SUCCESS;
 }
 
-extern "C" cudnnStatus_t cudnnCreateActivationDescriptor(cudnnActivationDescriptor_t *out) { return make(out); }
-extern "C" cudnnStatus_t cudnnDestroyActivationDescriptor(cudnnActivationDescriptor_t activation) {
-    return drop(activation);
-}
-
-extern "C" cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t activation, cudnnActivationMode_t mode,
-                                                      cudnnNanPropagation_t nan, double) {
-    if (!activation || nan != CUDNN_PROPAGATE_NAN) return CUDNN_STATUS_BAD_PARAM;
-    *activation = {true, mode};
-    return CUDNN_STATUS_SUCCESS;
-}
-
 extern "C" cudnnStatus_t cudnnCreateConvolutionDescriptor(cudnnConvolutionDescriptor_t *out) { return make(out); }
 extern "C" cudnnStatus_t cudnnDestroyConvolutionDescriptor(cudnnConvolutionDescriptor_t convolution) {
     return drop(convolution);
@@ -232,7 +213,8 @@ extern "C" cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(
     if (!handle || !fit(x, w, convolution, y) || wanted < 1 || !found || !results) return CUDNN_STATUS_BAD_PARAM;
     const cudnnMathType_t math = convolution->math;
     const cudnnConvolutionFwdAlgoPerf_t all[] = {
-        {CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED, CUDNN_STATUS_NOT_SUPPORTED, -1, 0, CUDNN_DETERMINISTIC, math, {}},
+        {CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED, CUDNN_STATUS_NOT_SUPPORTED, -1, 0, CUDNN_DETERMINISTIC, math,
+         {}},
         {CUDNN_CONVOLUTION_FWD_ALGO_FFT, CUDNN_STATUS_SUCCESS, -1, HUNGRY, CUDNN_DETERMINISTIC, math, {}},
         {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, math, {}},
         {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_STATUS_SUCCESS, -1, PRECOMPUTED, CUDNN_DETERMINISTIC,
@@ -257,40 +239,15 @@ extern "C" cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const voi
                                                  const cudnnTensorDescriptor_t x_desc, const void *x,
                                                  const cudnnFilterDescriptor_t w_desc, const void *w,
                                                  const cudnnConvolutionDescriptor_t convolution,
-                                                 cudnnConvolutionFwdAlgo_t algo, void *workspace, size_t workspace_bytes,
-                                                 const void *beta, const cudnnTensorDescriptor_t y_desc, void *y) {
+                                                 cudnnConvolutionFwdAlgo_t algo, void *workspace,
+                                                 size_t workspace_bytes, const void *beta,
+                                                 const cudnnTensorDescriptor_t y_desc, void *y) {
     Call call = {};
     call.x = (const float *)x;
     call.w = (const float *)w;
     call.y = (float *)y;
-    call.z = call.y;
     call.alpha = *(const float *)alpha;
     call.beta = *(const float *)beta;
-    call.workspace = (char *)workspace;
-    return run(handle, call, x_desc, w_desc, convolution, y_desc, algo, workspace_bytes);
-}
-
-extern "C" cudnnStatus_t cudnnConvolutionBiasActivationForward(
-    cudnnHandle_t handle, const void *alpha1, const cudnnTensorDescriptor_t x_desc, const void *x,
-    const cudnnFilterDescriptor_t w_desc, const void *w, const cudnnConvolutionDescriptor_t convolution,
-    cudnnConvolutionFwdAlgo_t algo, void *workspace, size_t workspace_bytes, const void *alpha2,
-    const cudnnTensorDescriptor_t z_desc, const void *z, const cudnnTensorDescriptor_t bias_desc, const void *bias,
-    const cudnnActivationDescriptor_t activation, const cudnnTensorDescriptor_t y_desc, void *y) {
-    Call call = {};
-    if (!activation || !activation->set || !bias_desc || !y_desc || !z_desc) return CUDNN_STATUS_BAD_PARAM;
-    if (activation->mode == CUDNN_ACTIVATION_IDENTITY && algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)
-        return CUDNN_STATUS_NOT_SUPPORTED;
-    if (bias_desc->n != 1 || bias_desc->c != y_desc->c || bias_desc->h != 1 || bias_desc->w != 1 ||
-        count(*z_desc) != count(*y_desc) || !is_floats(bias, (size_t)y_desc->c) || !is_floats(z, count(*z_desc)))
-        return CUDNN_STATUS_BAD_PARAM;
-    call.x = (const float *)x;
-    call.w = (const float *)w;
-    call.y = (float *)y;
-    call.z = (const float *)z;
-    call.bias = (const float *)bias;
-    call.alpha = *(const float *)alpha1;
-    call.beta = *(const float *)alpha2;
-    call.relu = activation->mode == CUDNN_ACTIVATION_RELU;
     call.workspace = (char *)workspace;
     return run(handle, call, x_desc, w_desc, convolution, y_desc, algo, workspace_bytes);
 }

@@ -2,9 +2,9 @@
  * matrix of scores is never stored.
  *
  * A block takes QUERIES queries of a head and walks over its keys and values, KEYS at a time, in shared memory. A warp
- * has MINE queries: for the scores a lane has one key, for the sums it has columns of the values. The softmax is made on
- * the way (largest score so far, sum so far; Milakov and Gimelshein 2018), always over the same groups of keys: a row
- * depends on its image alone. Everything is float32. */
+ * has MINE queries: for the scores a lane has one key, for the sums it has columns of the values. The softmax is made
+ * on the way (largest score so far, sum so far; Milakov and Gimelshein 2018), always over the same groups of keys: a
+ * row depends on its image alone. Everything is float32. */
 #include "compute/cuda/launch.h"
 
 #include "compute/cuda/device.cuh"

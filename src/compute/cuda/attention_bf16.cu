@@ -1,5 +1,5 @@
-/* Attention whose result is wanted in bf16, on the tensor cores: queries, keys, values and the weights of the softmax are
- * rounded to bf16, everything else is float32.
+/* Attention whose result is wanted in bf16, on the tensor cores: queries, keys, values and the weights of the softmax
+ * are rounded to bf16, everything else is float32.
  *
  * A block takes QUERIES queries of a head, 16 a warp, and walks over its keys and values, KEYS at a time, in shared
  * memory. The scores of a warp stay in its registers: as they leave the first product (rows g and g + 8 of a lane,

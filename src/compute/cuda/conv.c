@@ -17,10 +17,9 @@ struct ec_conv {
     ec_maps out;
     void *weight;
     float *bias;
-    cudnnTensorDescriptor_t x, y, b;
+    cudnnTensorDescriptor_t x, y;
     cudnnFilterDescriptor_t w;
     cudnnConvolutionDescriptor_t convolution;
-    cudnnActivationDescriptor_t relu;
     cudnnConvolutionFwdAlgo_t algorithm;
     size_t workspace;
 };
@@ -37,10 +36,9 @@ static cudnnMathType_t math_type(const ec_backend *be) {
 
 static ec_status describe(const ec_backend *be, ec_conv *layer) {
     const ec_conv_desc *d = &layer->desc;
-    const ec_maps in = {d->batch, d->in_channels, d->in_height, d->in_width}, bias = {1, d->out_channels, 1, 1};
+    const ec_maps in = {d->batch, d->in_channels, d->in_height, d->in_width};
     EC_RETURN_IF(describe_maps(&in, &layer->x));
     EC_RETURN_IF(describe_maps(&layer->out, &layer->y));
-    EC_RETURN_IF(describe_maps(&bias, &layer->b));
     EC_RETURN_IF(EC_CUDNN(cudnnCreateFilterDescriptor(&layer->w)));
     EC_RETURN_IF(EC_CUDNN(cudnnSetFilter4dDescriptor(layer->w, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NCHW, d->out_channels,
                                                      d->in_channels, d->kernel, d->kernel)));
@@ -48,9 +46,7 @@ static ec_status describe(const ec_backend *be, ec_conv *layer) {
     EC_RETURN_IF(EC_CUDNN(cudnnSetConvolution2dDescriptor(layer->convolution, d->padding, d->padding, d->stride,
                                                           d->stride, 1, 1, CUDNN_CROSS_CORRELATION,
                                                           CUDNN_DATA_FLOAT)));
-    EC_RETURN_IF(EC_CUDNN(cudnnSetConvolutionMathType(layer->convolution, math_type(be))));
-    EC_RETURN_IF(EC_CUDNN(cudnnCreateActivationDescriptor(&layer->relu)));
-    return EC_CUDNN(cudnnSetActivationDescriptor(layer->relu, CUDNN_ACTIVATION_RELU, CUDNN_PROPAGATE_NAN, 0.0));
+    return EC_CUDNN(cudnnSetConvolutionMathType(layer->convolution, math_type(be)));
 }
 
 static bool usable(const ec_backend *be, const cudnnConvolutionFwdAlgoPerf_t *found) {
@@ -72,8 +68,8 @@ static ec_status choose_algorithm(const ec_backend *be, cudnnHandle_t dnn, ec_co
                                                                 layer->algorithm, &layer->workspace));
     }
     return EC_ERROR(EC_ERR_ENV,
-                    "cuDNN has no reproducible float32 algorithm for a %dx%d convolution of %d to %d channels", d->kernel,
-                    d->kernel, d->in_channels, d->out_channels);
+                    "cuDNN has no reproducible float32 algorithm for a %dx%d convolution of %d to %d channels",
+                    d->kernel, d->kernel, d->in_channels, d->out_channels);
 }
 
 static ec_status place(ec_backend *be, ec_conv *layer, const float *weight, const float *bias) {
@@ -113,10 +109,8 @@ done:
 
 void ec__cuda_conv_free(ec_backend *be, ec_conv *layer) {
     if (!layer) return;
-    if (layer->relu) (void)cudnnDestroyActivationDescriptor(layer->relu);
     if (layer->convolution) (void)cudnnDestroyConvolutionDescriptor(layer->convolution);
     if (layer->w) (void)cudnnDestroyFilterDescriptor(layer->w);
-    if (layer->b) (void)cudnnDestroyTensorDescriptor(layer->b);
     if (layer->y) (void)cudnnDestroyTensorDescriptor(layer->y);
     if (layer->x) (void)cudnnDestroyTensorDescriptor(layer->x);
     be->memory->free(be, layer->weight);
@@ -124,16 +118,11 @@ void ec__cuda_conv_free(ec_backend *be, ec_conv *layer) {
     free(layer);
 }
 
-/* Bias and ReLU are fused where cuDNN fuses them for every algorithm; where the old y is added, or there is no ReLU,
- * they are a kernel of ours behind a plain convolution. */
+/* Bias and ReLU are a kernel of ours: every algorithm will do then, and a NaN stays one. */
 ec_status ec__cuda_conv(ec_backend *be, ec_stream *stream, const ec_conv *layer, const float *x, float *y) {
-    const float one = 1.f, zero = 0.f, beta = layer->desc.add ? 1.f : 0.f;
+    const float one = 1.f, beta = layer->desc.add ? 1.f : 0.f;
     cudnnHandle_t dnn = ec__cuda(be)->dnn->handle[stream->index];
     void *workspace = ec__cuda(be)->dnn->workspace[stream->index];
-    if (layer->desc.relu && !layer->desc.add)
-        return EC_CUDNN(cudnnConvolutionBiasActivationForward(
-            dnn, &one, layer->x, x, layer->w, layer->weight, layer->convolution, layer->algorithm, workspace,
-            layer->workspace, &zero, layer->y, y, layer->b, layer->bias, layer->relu, layer->y, y));
     EC_RETURN_IF(EC_CUDNN(cudnnConvolutionForward(dnn, &one, layer->x, x, layer->w, layer->weight, layer->convolution,
                                                   layer->algorithm, workspace, layer->workspace, &beta, layer->y, y)));
     return ec__cuda_bias_maps(stream, &layer->out, layer->bias, layer->desc.relu, y);

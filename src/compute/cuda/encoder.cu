@@ -214,12 +214,14 @@ ec_status pool(ec_backend *, ec_stream *stream, const ec_maps *maps, ec_pooling 
                      pooling == EC_POOL_MAX, x, y);
 }
 
-__global__ void __launch_bounds__(THREADS) bias_maps_kernel(int64_t count, int channels, int area, const float *bias,
-                                                            bool relu, float *y) {
-    for (int64_t at = first_piece(); at < count; at += next_piece()) {
-        const float value = y[at] + bias[at / area % channels];
-        y[at] = relu && value < 0.f ? 0.f : value;
-    }
+/* A map for each column of blocks. */
+__global__ void __launch_bounds__(THREADS) bias_maps_kernel(int channels, int area, const float *bias, bool relu,
+                                                            float *y) {
+    const int at = (int)(blockIdx.y * THREADS + threadIdx.x);
+    if (at >= area) return;
+    float *to = y + (int64_t)blockIdx.x * area + at;
+    const float value = *to + bias[(int)blockIdx.x % channels];
+    *to = relu && value < 0.f ? 0.f : value; /* a NaN stays */
 }
 
 template <int V> __global__ void __launch_bounds__(THREADS) to_bf16_kernel(int64_t pieces, const float *x, bf16 *y) {
@@ -250,9 +252,9 @@ ec_status ec__cuda_bias_activation(ec_stream *stream, int32_t m, int32_t n, int3
 }
 
 ec_status ec__cuda_bias_maps(ec_stream *stream, const ec_maps *maps, const float *bias, bool relu, float *y) {
-    const int64_t count = (int64_t)maps->batch * maps->channels * maps->height * maps->width;
-    return EC_LAUNCH(bias_maps_kernel, blocks_for(count), THREADS, 0, stream, count, maps->channels,
-                     maps->height * maps->width, bias, relu, y);
+    const int32_t area = maps->height * maps->width;
+    const dim3 grid((unsigned)(maps->batch * maps->channels), (unsigned)((area + THREADS - 1) / THREADS));
+    return EC_LAUNCH(bias_maps_kernel, grid, THREADS, 0, stream, maps->channels, area, bias, relu, y);
 }
 
 ec_status ec__cuda_to_bf16(ec_stream *stream, int64_t count, const float *x, void *y) {

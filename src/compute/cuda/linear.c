@@ -1,8 +1,8 @@
 /* Linear layers whose weights never change: cuBLASLt over weights as they are written, (N,K).
  *
  * Rows have the same bits however many there are (rows_alike in matmul.h). In float32 cuBLASLt adds the bias; for
- * layers in bf16, and for activations that it lacks, a small kernel does in place. Results in bf16 are therefore rounded
- * before bias and activation as well as behind them. */
+ * layers in bf16, and for activations that it lacks, a small kernel does in place. Results in bf16 are therefore
+ * rounded before bias and activation as well as behind them. */
 #include "compute/cuda/encoder.h"
 
 #include <stdlib.h>
