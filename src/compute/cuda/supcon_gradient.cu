@@ -56,7 +56,7 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
 }
 
 template <class M, bool ROW_SHIFT, int OWN>
-__global__ void __launch_bounds__(THREADS, 1)
+__global__ void __launch_bounds__(THREADS, OWN == TILE ? 1 : M::BLOCKS)
     gradient_kernel(const __grid_constant__ gradient_arguments p) {
     EC_DYNAMIC_SHARED(char, memory);
     __shared__ column_weights columns[STAGES];
