@@ -39,7 +39,7 @@ typedef struct ec_retrieval_result {
 
 /* Collective. Every rank passes the same arrays and receives the same result, whose bits do not depend on the number of
  * ranks: each rank scores a contiguous part of the queries. exclude_self: intra-modal evaluation, query and item side are
- * the same rows and item i is left out of query i's ranking. be must be the CPU back end (host memory).
+ * the same rows and item i is left out of query i's ranking. be is a CPU back end (be->host of any).
  * EC_ERR_DATA when a row is all zero or not finite (side and row are named), or when a side is empty. */
 ec_status ec__retrieval_evaluate(ec_backend *be, ec_comm *comm, const ec_retrieval_side *query,
                                  const ec_retrieval_side *item, int32_t dim, bool exclude_self,
