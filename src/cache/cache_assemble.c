@@ -78,7 +78,8 @@ static ec_status find_samples(assembly *a) {
         return EC_ERROR(EC_ERR_DATA, "%s: %lld of %lld samples are not built yet, the first is %s", a->build->path,
                         (long long)missing, (long long)spec->rows, spec->id[first]);
     if (a->info.rows == 0)
-        return EC_ERROR(EC_ERR_DATA, "%s: every sample was left out, the first because of: %s (remove %s to try them again)",
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s: every sample was left out, the first because of: %s (remove %s to try them again)",
                         a->build->path, a->record[0]->reason, a->build->folder);
     return EC_OK;
 }

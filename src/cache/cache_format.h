@@ -73,7 +73,8 @@ ec_status ec__cache_check_identity(const char *path, const ec_cache_identity *id
 /* Labels in range, splits known, names not empty and different, sizes that multiply without overflow. */
 ec_status ec__cache_check_rows(const ec_cache_info *info);
 
-/* Do two caches number the same classes, so that their labels can be compared? EC_ERR_DATA names the first difference. */
+/* Do two caches number the same classes, so that their labels can be compared? EC_ERR_DATA names the first
+ * difference. */
 ec_status ec__cache_check_classes(const ec_cache_info *a, const ec_cache_info *b);
 
 /* Rows of a checksummed block, from the bytes of a row. */

@@ -173,8 +173,8 @@ ec_status ec__cache_check_replaceable(const char *path) {
         goto done;
     }
     if (hdf5 && ec__h5_get_text(file, "format", &format) == EC_OK && strcmp(format, EC_CACHE_FORMAT) == 0) goto done;
-    EC_FAIL(EC_ERR_DATA, "%s is not a feature cache, and --rebuild replaces nothing else: remove it, or give another name",
-            path);
+    EC_FAIL(EC_ERR_DATA,
+            "%s is not a feature cache, and --rebuild replaces nothing else: remove it, or give another name", path);
 done:
     ec__h5_close(file);
     free(format);

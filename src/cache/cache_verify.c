@@ -24,7 +24,8 @@ ec_status ec__cache_check_finite(const ec_cache *cache, int64_t first, int64_t e
     int64_t row = first + at / count;
     at %= count;
     return EC_ERROR(EC_ERR_DATA, "%s: features[%lld,%lld,%lld] (%s) is not a finite number", x->path, (long long)row,
-                    (long long)(at / x->identity.width), (long long)(at % x->identity.width), ec__h5_string(&x->id, row));
+                    (long long)(at / x->identity.width), (long long)(at % x->identity.width),
+                    ec__h5_string(&x->id, row));
 }
 
 ec_status ec__cache_verify(const char *path, const ec_progress *progress) {

@@ -48,8 +48,8 @@ ec_status ec__cache_build_begin(const char *path, const ec_cache_spec *spec, ec_
  * error; the work folder then stays. EC_ERR_DATA when rows are neither there nor skipped, or all are skipped. */
 ec_status ec__cache_build_finish(ec_cache_build *build, const ec_progress *progress);
 
-/* Rank 0 only, where PATH is complete: removes the work folder of its build, which a kill at its very end may have left.
- * One that another process holds, or that belongs to another build, stays. */
+/* Rank 0 only, where PATH is complete: removes the work folder of its build, which a kill at its very end may have
+ * left. One that another process holds, or that belongs to another build, stays. */
 void ec__cache_build_sweep(const char *path, const ec_cache_spec *spec);
 
 /* Gives the work folder back as it is, to be gone on with. Accepts NULL. */

@@ -19,8 +19,9 @@ typedef ec_status (*bench_fn)(void *arg);
  * and at most 1000 times. Each time is that of the slowest rank. */
 ec_status bench_repeat(ec_comm *comm, int64_t repeats, bench_fn fn, void *arg, bench_times *out);
 
-/* What all threads of the back end reach together, in 10^9 operations a second: a large matrix product by the library, in the
- * back end's math (a column block a thread), and multiply-adds in registers, 0 where the back end is not the CPU. Some
+/* What all threads of the back end reach together, in 10^9 operations a second: a large matrix product by the library,
+ * in the back end's math (a column block a thread), and multiply-adds in registers, 0 where the back end is not the
+ * CPU. Some
  * 0.3 s. */
 typedef struct bench_rates {
     double gemm, fma;
@@ -43,16 +44,16 @@ typedef struct bench_place {
 
 extern const char *const bench_devices[], *const bench_maths[];
 
-#define BENCH_PLACE_OPTIONS(values, place)                                                                                \
-    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",                \
-     offsetof(values, place.threads), 0, 1024, NULL},                                                                     \
-    {"device", 0, CLI_CHOICE, "NAME", "auto, cpu or cuda; default auto", offsetof(values, place.device), 0, 0,            \
-     bench_devices},                                                                                                      \
-    {"math", 0, CLI_CHOICE, "NAME", "what products may round their factors to: float32, tf32 or bf16; default float32",   \
+#define BENCH_PLACE_OPTIONS(values, place)                                                                             \
+    {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",             \
+     offsetof(values, place.threads), 0, 1024, NULL},                                                                  \
+    {"device", 0, CLI_CHOICE, "NAME", "auto, cpu or cuda; default auto", offsetof(values, place.device), 0, 0,         \
+     bench_devices},                                                                                                   \
+    {"math", 0, CLI_CHOICE, "NAME", "what products may round their factors to: float32, tf32 or bf16; default float32",\
      offsetof(values, place.math), 0, 0, bench_maths}
 
-/* Collective. What training has: the communicator over the memory of the back end. place->threads becomes what was opened.
- * bench_close also after an error. */
+/* Collective. What training has: the communicator over the memory of the back end. place->threads becomes what was
+ * opened. bench_close also after an error. */
 ec_status bench_open(bench_place *place, ec_comm **comm, ec_backend **be);
 void bench_close(ec_comm *comm, ec_backend *be); /* accepts NULL */
 

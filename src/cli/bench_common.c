@@ -48,8 +48,8 @@ done:
     return status;
 }
 
-/* A square product large enough for the library's best rate: every thread makes N columns of its own, or the whole device
- * makes one. */
+/* A square product large enough for the library's best rate: every thread makes N columns of its own, or the whole
+ * device makes one. */
 enum { GEMM_CPU = 512, GEMM_DEVICE = 8192, GEMM_RUNS = 20 };
 
 typedef struct gemm_job {
@@ -147,7 +147,8 @@ double bench_memory_mark(void) {
 double bench_memory_peak(double marked) { return process_memory("VmHWM") - marked; }
 
 const char *const bench_devices[] = {"auto", "cpu", "cuda", NULL};
-const char *const bench_maths[] = {[EC_MATH_FLOAT32] = "float32", [EC_MATH_TF32] = "tf32", [EC_MATH_BF16] = "bf16", NULL};
+const char *const bench_maths[] = {
+    [EC_MATH_FLOAT32] = "float32", [EC_MATH_TF32] = "tf32", [EC_MATH_BF16] = "bf16", NULL};
 
 ec_status bench_open(bench_place *place, ec_comm **comm, ec_backend **be) {
     EC_RETURN_IF(ec__comm_open("auto", comm));

@@ -72,16 +72,17 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
     const double per_second = (double)o->batch * p->comm->size / times->median * 1e3;
     const double gflops = info->operations * per_second * 1e-9, gemm = rates->gemm * p->comm->size;
     if (!cli->json)
-        return cli_print("%s, %s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
-                         "%.1f GF/s = %.1f %% of a large float32 product; %.1f MB\n",
-                         info->name, precisions[o->precision], p->be->name, (long long)o->batch, p->comm->size, threads, per_second,
-                         unit, times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench",
-                             "encode",
-                             "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "batch",
-                             (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
-                             per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm", gflops / gemm,
-                             "memory_mb", memory_mb, "random_weights", info->random);
+        return cli_print(
+            "%s, %s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
+            "%.1f GF/s = %.1f %% of a large float32 product; %.1f MB\n",
+            info->name, precisions[o->precision], p->be->name, (long long)o->batch, p->comm->size, threads, per_second,
+            unit, times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench", "encode",
+                  "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "batch",
+                  (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
+                  per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm",
+                  gflops / gemm, "memory_mb", memory_mb, "random_weights", info->random);
     return bench_print_json(root, times);
 }
 

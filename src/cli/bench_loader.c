@@ -29,14 +29,14 @@ static const ec_h5_type dtypes[] = {EC_H5_F32, EC_H5_F16};
 static const char *const class_names[CLASSES] = {"a", "b", "c", "d", "e", "f"};
 
 static const cli_option table[] = {
-    {"rows", 'n', CLI_INT, "NUMBER", "rows of the cache that is made; default 200000", offsetof(options, rows), 64, 1 << 28,
-     NULL},
+    {"rows", 'n', CLI_INT, "NUMBER", "rows of the cache that is made; default 200000", offsetof(options, rows), 64,
+     1 << 28, NULL},
     {"width", 'd', CLI_INT, "WIDTH", "numbers in a row; default 512", offsetof(options, width), 1, 1 << 16, NULL},
     {"batch", 'b', CLI_INT, "ROWS", "rows of a batch; default 64", offsetof(options, batch), 1, 1 << 20, NULL},
     {"dtype", 't', CLI_CHOICE, "TYPE", "as the cache holds it; default float32", offsetof(options, dtype), 0, 0,
      dtype_names},
-    {"folder", 'f', CLI_TEXT, "FOLDER", "where to make the cache; default $TMPDIR or /tmp", offsetof(options, folder), 0, 0,
-     NULL},
+    {"folder", 'f', CLI_TEXT, "FOLDER", "where to make the cache; default $TMPDIR or /tmp", offsetof(options, folder),
+     0, 0, NULL},
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
     {.name = NULL},
@@ -153,7 +153,8 @@ static void close_problem(problem *p) {
 
 static ec_status read_batches(void *arg) {
     problem *p = arg;
-    for (int i = 0; i < BATCHES; i++) EC_RETURN_IF(ec__cache_rows(p->cache, p->row + i * p->batch, NULL, p->batch, p->out));
+    for (int i = 0; i < BATCHES; i++)
+        EC_RETURN_IF(ec__cache_rows(p->cache, p->row + i * p->batch, NULL, p->batch, p->out));
     return EC_OK;
 }
 
@@ -234,19 +235,20 @@ done:
 
 static ec_status report(const cli_context *cli, const options *o, const figures *f) {
     if (cli->json)
-        return cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "bench", "loader", "rows",
-                                        (json_int_t)o->rows, "width", (json_int_t)o->width, "batch", (json_int_t)o->batch,
-                                        "dtype", dtype_names[o->dtype], "reader_rows_per_s", f->reader, "loader_rows_per_s",
-                                        f->loader, "cold_rows_per_s", f->cold, "cold_unchecked_rows_per_s",
-                                        f->cold_unchecked, "reader_ms", bench_times_json(&f->reader_times), "loader_ms",
-                                        bench_times_json(&f->loader_times)));
-    return cli_print("Random batches of %lld rows x %lld from %lld rows of %s, thousand rows a second\n"
-                     "  reader, in memory           %8.0f\n"
-                     "  loader, in memory           %8.0f\n"
-                     "  loader, from disk           %8.0f\n"
-                     "  loader, from disk, unchecked%8.0f\n",
-                     (long long)o->batch, (long long)o->width, (long long)o->rows, dtype_names[o->dtype], f->reader * 1e-3,
-                     f->loader * 1e-3, f->cold * 1e-3, f->cold_unchecked * 1e-3);
+        return cli_print_json(
+            json_pack("{s:s, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "bench", "loader", "rows",
+                      (json_int_t)o->rows, "width", (json_int_t)o->width, "batch", (json_int_t)o->batch, "dtype",
+                      dtype_names[o->dtype], "reader_rows_per_s", f->reader, "loader_rows_per_s", f->loader,
+                      "cold_rows_per_s", f->cold, "cold_unchecked_rows_per_s", f->cold_unchecked, "reader_ms",
+                      bench_times_json(&f->reader_times), "loader_ms", bench_times_json(&f->loader_times)));
+    return cli_print(
+        "Random batches of %lld rows x %lld from %lld rows of %s, thousand rows a second\n"
+        "  reader, in memory           %8.0f\n"
+        "  loader, in memory           %8.0f\n"
+        "  loader, from disk           %8.0f\n"
+        "  loader, from disk, unchecked%8.0f\n",
+        (long long)o->batch, (long long)o->width, (long long)o->rows, dtype_names[o->dtype], f->reader * 1e-3,
+        f->loader * 1e-3, f->cold * 1e-3, f->cold_unchecked * 1e-3);
 }
 
 static ec_status run(const cli_context *cli, const void *values) {
@@ -266,10 +268,10 @@ done:
 const cli_command cli_bench_loader = {
     .name = "loader",
     .summary = "Measure how fast random batches come from a feature cache.",
-    .details = "Makes a cache of random numbers in a folder of its own and removes it afterwards (200,000 rows of 512 float32 "
-               "are 410 MB, and twice that while it is made). The reader alone uses one thread; the loader draws, reads and "
-               "hands over the batches of both modalities. From disk: after the file was put out of memory; the first touch "
-               "of a block reads all of it for its checksum, unless unchecked.",
+    .details = "Makes a cache of random numbers in a folder of its own and removes it afterwards (200,000 rows of 512 "
+               "float32 are 410 MB, and twice that while it is made). The reader alone uses one thread; the loader "
+               "draws, reads and hands over the batches of both modalities. From disk: after the file was put out of "
+               "memory; the first touch of a block reads all of it for its checksum, unless unchecked.",
     .options = table,
     .values_size = sizeof(options),
     .defaults = &defaults,

@@ -24,21 +24,23 @@ enum { WIDEST = 1 << 16, CLASSES = 6 };
 static const cli_option table[] = {
     {"batch", 'b', CLI_INT, "ROWS", "rows of the global batch, per modality; default 64", offsetof(options, batch), 2,
      1 << 24, NULL},
-    {"mode", 'm', CLI_CHOICE, "MODE", "fast or reproducible; default reproducible", offsetof(options, mode), 0, 0, modes},
+    {"mode", 'm', CLI_CHOICE, "MODE", "fast or reproducible; default reproducible", offsetof(options, mode), 0, 0,
+     modes},
     {"shards", 's', CLI_INT, "NUMBER", "virtual shards of the global batch (reproducible mode); default 8",
      offsetof(options, shards), 1, 1 << 16, NULL},
     {"accumulate", 'a', CLI_INT, "NUMBER", "groups of shards that share activation memory; default 1",
      offsetof(options, accumulate), 1, 1 << 16, NULL},
-    {"multi-task", 0, CLI_FLAG, NULL, "multi-task heads; default: single-task", offsetof(options, multi_task), 0, 0, NULL},
+    {"multi-task", 0, CLI_FLAG, NULL, "multi-task heads; default: single-task", offsetof(options, multi_task), 0, 0,
+     NULL},
     {"dropout", 0, CLI_DOUBLE, "RATE", "dropout; default 0.1", offsetof(options, dropout), 0, 0.999, NULL},
-    {"image-dim", 0, CLI_INT, "WIDTH", "width of the image features; default 512", offsetof(options, image_dim), 1, WIDEST,
-     NULL},
-    {"audio-dim", 0, CLI_INT, "WIDTH", "width of the audio features; default 256", offsetof(options, audio_dim), 1, WIDEST,
-     NULL},
-    {"hidden-dim", 0, CLI_INT, "WIDTH", "width of the hidden layer; default 256", offsetof(options, hidden_dim), 1, WIDEST,
-     NULL},
-    {"output-dim", 0, CLI_INT, "WIDTH", "width of the embeddings; default 128", offsetof(options, output_dim), 1, WIDEST,
-     NULL},
+    {"image-dim", 0, CLI_INT, "WIDTH", "width of the image features; default 512", offsetof(options, image_dim), 1,
+     WIDEST, NULL},
+    {"audio-dim", 0, CLI_INT, "WIDTH", "width of the audio features; default 256", offsetof(options, audio_dim), 1,
+     WIDEST, NULL},
+    {"hidden-dim", 0, CLI_INT, "WIDTH", "width of the hidden layer; default 256", offsetof(options, hidden_dim), 1,
+     WIDEST, NULL},
+    {"output-dim", 0, CLI_INT, "WIDTH", "width of the embeddings; default 128", offsetof(options, output_dim), 1,
+     WIDEST, NULL},
     BENCH_PLACE_OPTIONS(options, place),
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
@@ -136,15 +138,17 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
                         const bench_times *times, double peak_mb) {
     const double gflops = operations(o, p->heads) / times->median * 1e-6;
     if (!cli->json)
-        return cli_print("training step, G %lld, %s, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s; "
-                         "%.1f MB\n",
-                         (long long)o->batch, modes[o->mode], p->be->name, bench_maths[p->be->math], p->comm->size,
-                         threads, times->median, times->min, times->count, gflops, peak_mb);
+        return cli_print(
+            "training step, G %lld, %s, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s; "
+            "%.1f MB\n",
+            (long long)o->batch, modes[o->mode], p->be->name, bench_maths[p->be->math], p->comm->size, threads,
+            times->median, times->min, times->count, gflops, peak_mb);
     json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:f, s:i, s:i, s:f, s:f, s:f, s:f}", "bench",
                              "step", "device", p->be->name, "math", bench_maths[p->be->math],
                              "batch", (json_int_t)o->batch, "mode", modes[o->mode], "shards", (json_int_t)o->shards,
-                             "accumulate", (json_int_t)o->accumulate, "multi_task", o->multi_task, "dropout", o->dropout,
-                             "threads", threads, "ranks", p->comm->size, "ms", times->median, "gflops", gflops, "peak_mb",
+                             "accumulate", (json_int_t)o->accumulate, "multi_task", o->multi_task, "dropout",
+                             o->dropout, "threads", threads, "ranks", p->comm->size, "ms", times->median, "gflops",
+                             gflops, "peak_mb",
                              peak_mb, "held_mb", (double)ec__trainer_core_bytes(p->core) * 1e-6);
     return bench_print_json(root, times);
 }
@@ -170,8 +174,8 @@ done:
 const cli_command cli_bench_step = {
     .name = "step",
     .summary = "Measure training steps of the projection heads: forward, loss, backward, reduction, AdamW.",
-    .details = "All four directions of the loss, six classes. Prints milliseconds and memory beyond features and weights. "
-               "Runs on several ranks under mpirun; --batch is the global batch.",
+    .details = "All four directions of the loss, six classes. Prints milliseconds and memory beyond features and "
+               "weights. Runs on several ranks under mpirun; --batch is the global batch.",
     .options = table,
     .values_size = sizeof(options),
     .defaults = &defaults,

@@ -103,20 +103,20 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
     const double gemm = rates->gemm * p->comm->size, fma = rates->fma * p->comm->size;
     const double of_fma = fma > 0 ? gflops / fma : 0;
     if (!cli->json)
-        return cli_print("SupCon, G %lld, D %lld, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s "
-                         "= %.1f %% of FMA peak, %.1f %% of a large matrix product (%.1f %% counting what is made twice); "
-                         "%.1f MB\n",
-                         (long long)o->batch, (long long)o->dim, p->be->name, bench_maths[p->be->math], p->comm->size,
-                         threads, times->median, times->min, times->count, gflops, 100 * of_fma, 100 * gflops / gemm,
-                         100 * made / gemm, peak_mb);
-    json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
-                             "device", p->be->name, "math", bench_maths[p->be->math], "bench",
-                             "supcon", "batch", (json_int_t)o->batch, "dim", (json_int_t)o->dim, "classes",
-                             (json_int_t)o->classes, "temperature", o->temperature, "threads", threads, "ranks",
-                             p->comm->size, "ms", times->median, "peak_mb", peak_mb, "held_mb",
-                             (double)ec__supcon_bytes(p->loss) * 1e-6, "gflops", gflops, "gemm_gflops", gemm,
-                             "made_gflops", made,
-                             "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", of_fma);
+        return cli_print(
+            "SupCon, G %lld, D %lld, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s "
+            "= %.1f %% of FMA peak, %.1f %% of a large matrix product (%.1f %% counting what is made twice); "
+            "%.1f MB\n",
+            (long long)o->batch, (long long)o->dim, p->be->name, bench_maths[p->be->math], p->comm->size, threads,
+            times->median, times->min, times->count, gflops, 100 * of_fma, 100 * gflops / gemm, 100 * made / gemm,
+            peak_mb);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+                  "device", p->be->name, "math", bench_maths[p->be->math], "bench", "supcon", "batch",
+                  (json_int_t)o->batch, "dim", (json_int_t)o->dim, "classes", (json_int_t)o->classes, "temperature",
+                  o->temperature, "threads", threads, "ranks", p->comm->size, "ms", times->median, "peak_mb", peak_mb,
+                  "held_mb", (double)ec__supcon_bytes(p->loss) * 1e-6, "gflops", gflops, "gemm_gflops", gemm,
+                  "made_gflops", made, "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", of_fma);
     return bench_print_json(root, times);
 }
 
@@ -143,9 +143,9 @@ done:
 const cli_command cli_bench_supcon = {
     .name = "supcon",
     .summary = "Measure the contrastive loss over the global batch: forward and backward, all four directions.",
-    .details = "Prints milliseconds, memory beyond the inputs (gradients included), and the rate beside what this machine "
-               "reaches in a matrix product and in multiply-adds. Counts 16 G^2 D operations. Runs on several ranks under "
-               "mpirun; --batch is the global batch.",
+    .details = "Prints milliseconds, memory beyond the inputs (gradients included), and the rate beside what this "
+               "machine reaches in a matrix product and in multiply-adds. Counts 16 G^2 D operations. Runs on several "
+               "ranks under mpirun; --batch is the global batch.",
     .options = table,
     .values_size = sizeof(options),
     .defaults = &defaults,

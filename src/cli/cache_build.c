@@ -46,13 +46,13 @@ static ec_status tell(const ec_build_summary *s, const char *path, json_t *resul
                : EC_ERROR(EC_ERR_MEMORY, "no memory for a summary");
 }
 
-static ec_status build_one(const cli_context *cli, const build_options *o, const ec_config *config, cli_session *session,
-                           ec_modality modality, json_t *results) {
+static ec_status build_one(const cli_context *cli, const build_options *o, const ec_config *config,
+                           cli_session *session, ec_modality modality, json_t *results) {
     ec_build_summary summary;
     const char *path = modality == EC_IMAGE ? config->dataset.image_cache : config->dataset.audio_cache;
     if (modality == EC_IMAGE ? o->only == ONLY_MUSIC : o->only == ONLY_IMAGE) return EC_OK;
-    ec_status status = ec__build_cache(config, session->be, session->comm->host, modality, o->rebuild, cli_progress(cli),
-                                       &summary);
+    ec_status status =
+        ec__build_cache(config, session->be, session->comm->host, modality, o->rebuild, cli_progress(cli), &summary);
     cli_progress_end();
     EC_RETURN_IF(status);
     /* Where rank 0 cannot tell, no rank goes on to the next cache. */
@@ -85,8 +85,9 @@ const cli_command cli_cache_build = {
     .arguments = "CONFIG [KEY=VALUE ...]",
     .arguments_min = 1,
     .arguments_max = -1,
-    .details = "Runs on one rank or, started by mpirun, on many. A build that was killed goes on where it was. A broken "
-               "file is named, left out and listed in the cache, or ends the build with dataset.skip_broken=false.",
+    .details = "Runs on one rank or, started by mpirun, on many. A build that was killed goes on where it was. A "
+               "broken file is named, left out and listed in the cache, or ends the build with "
+               "dataset.skip_broken=false.",
     .options = options,
     .values_size = sizeof(build_options),
     .run = run,

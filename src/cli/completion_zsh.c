@@ -76,7 +76,8 @@ static ec_status print_option(const cli_option *o) {
     const char *const often = o->type == CLI_LIST ? "*" : "";
     if (o->letter && o->type == CLI_LIST) EC_RETURN_IF(cli_print(" \\\n        '*'{-%c,--%s=}'[", o->letter, o->name));
     else if (o->letter)
-        EC_RETURN_IF(cli_print(" \\\n        '(-%c --%s)'{-%c,--%s%s}'[", o->letter, o->name, o->letter, o->name, mark));
+        EC_RETURN_IF(
+            cli_print(" \\\n        '(-%c --%s)'{-%c,--%s%s}'[", o->letter, o->name, o->letter, o->name, mark));
     else EC_RETURN_IF(cli_print(" \\\n        '%s--%s%s[", often, o->name, mark));
     EC_RETURN_IF(print_text(o->help));
     EC_RETURN_IF(cli_print("]"));

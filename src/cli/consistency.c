@@ -53,8 +53,9 @@ static ec_status compare(const ec_comm *comm, const card *all, size_t offset, ec
     int32_t usual = most_common(all, comm->size, offset);
     const char *mine = (const char *)&all[comm->rank] + offset, *theirs = (const char *)&all[usual] + offset;
     if (strcmp(mine, theirs) == 0) return EC_OK;
-    return EC_ERROR(code, "host %s (rank %d) runs another %s than host %s (rank %d): SHA-256 %.12s... here, %.12s... there; %s",
-                    all[comm->rank].host, comm->rank, what, all[usual].host, usual, mine, theirs, remedy);
+    return EC_ERROR(
+        code, "host %s (rank %d) runs another %s than host %s (rank %d): SHA-256 %.12s... here, %.12s... there; %s",
+        all[comm->rank].host, comm->rank, what, all[usual].host, usual, mine, theirs, remedy);
 }
 
 ec_status cli_check_consistency(ec_comm *comm, const ec_config *config) {

@@ -5,10 +5,11 @@
 #include "config/config.h"
 #include "dist/comm.h"
 
-/* Collective. Compares the SHA-256 of the program's file and of what config computes (ec__config_hash; config is borrowed
- * and NULL where the command has none) across ranks. Where they differ, every rank gets the error of the first rank that
- * does not agree with the most ranks (with rank 0, where there is no majority); it names that rank's host and one that
- * differs: EC_ERR_ENV for another program, EC_ERR_CONFIG for another configuration. With one rank nothing is done. */
+/* Collective. Compares the SHA-256 of the program's file and of what config computes (ec__config_hash; config is
+ * borrowed and NULL where the command has none) across ranks. Where they differ, every rank gets the error of the first
+ * rank that does not agree with the most ranks (with rank 0, where there is no majority); it names that rank's host and
+ * one that differs: EC_ERR_ENV for another program, EC_ERR_CONFIG for another configuration. With one rank nothing is
+ * done. */
 ec_status cli_check_consistency(ec_comm *comm, const ec_config *config);
 
 #endif

@@ -10,7 +10,8 @@ typedef struct options {
 } options;
 
 static const cli_option table[] = {
-    {"out", 'o', CLI_TEXT, "FOLDER", "Folder to make; it must not exist or be empty", offsetof(options, out), 0, 0, NULL},
+    {"out", 'o', CLI_TEXT, "FOLDER", "Folder to make; it must not exist or be empty", offsetof(options, out), 0, 0,
+     NULL},
     {"images", 0, CLI_INT, "N", "Number of pictures (default 240)", offsetof(options, images), 0, 100000, NULL},
     {"tracks", 0, CLI_INT, "N", "Number of pieces of music (default 120)", offsetof(options, tracks), 0, 100000, NULL},
     {"seed", 0, CLI_INT, "S", "The same seed gives the same files (default 1)", offsetof(options, seed), 0,

@@ -99,7 +99,8 @@ static ec_status print_gpus(const report *r) {
     if (g->count > EC_GPUS) EC_RETURN_IF(cli_print("            and %d more\n", g->count - EC_GPUS));
     if (!*g->module) return EC_OK;
     EC_RETURN_IF(cli_print("            %s\n", g->versions));
-    return cli_print("            module %s%s\n", g->module, g->emulated ? ", emulated: the CPU computes, for tests" : "");
+    return cli_print("            module %s%s\n", g->module,
+                     g->emulated ? ", emulated: the CPU computes, for tests" : "");
 }
 
 static ec_status print_machine(const report *r) {

@@ -22,8 +22,8 @@ static const char *const spaces[] = {"cross", "intra", NULL};
 static const char *const splits[] = {"all", "train", "valid", "test", NULL};
 
 static const cli_option options[] = {
-    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE", .help = "checkpoint with the trained heads",
-     .offset = offsetof(embed_options, checkpoint)},
+    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE",
+     .help = "checkpoint with the trained heads", .offset = offsetof(embed_options, checkpoint)},
     {.name = "cache", .type = CLI_TEXT, .argument = "FILE", .help = "feature cache to embed",
      .offset = offsetof(embed_options, cache)},
     {.name = "manifest", .type = CLI_TEXT, .argument = "FILE", .help = "manifest (CSV) of media files to embed",
@@ -34,10 +34,12 @@ static const cli_option options[] = {
     {.name = "split", .type = CLI_CHOICE, .argument = "SPLIT", .choices = splits,
      .help = "rows of a cache: all, train, valid or test (default: all)", .offset = offsetof(embed_options, split)},
     {.name = "space", .type = CLI_CHOICE, .argument = "SPACE", .choices = spaces,
-     .help = "embedding of multi-task heads: cross or intra (default: cross)", .offset = offsetof(embed_options, space)},
+     .help = "embedding of multi-task heads: cross or intra (default: cross)",
+     .offset = offsetof(embed_options, space)},
     {.name = "out", .letter = 'o', .type = CLI_TEXT, .argument = "FILE", .help = "HDF5 file of embeddings to write",
      .offset = offsetof(embed_options, out)},
-    {.name = "threads", .type = CLI_INT, .argument = "N", .low = 0, .high = 4096, .offset = offsetof(embed_options, threads),
+    {.name = "threads", .type = CLI_INT, .argument = "N", .low = 0, .high = 4096,
+     .offset = offsetof(embed_options, threads),
      .help = "CPU threads of a rank (default: the processors shared by its ranks)"},
     {0},
 };
@@ -99,7 +101,8 @@ static ec_status open_manifest(job *j) {
     EC_RETURN_IF(ec__manifest_read(j->o->manifest, &j->manifest));
     EC_RETURN_IF(make_arrays(j, j->manifest->count));
     j->cut_id = calloc((size_t)j->manifest->count, sizeof *j->cut_id);
-    if (!j->cut_id) return EC_ERROR(EC_ERR_MEMORY, "no memory for the names of %lld items", (long long)j->manifest->count);
+    if (!j->cut_id)
+        return EC_ERROR(EC_ERR_MEMORY, "no memory for the names of %lld items", (long long)j->manifest->count);
     j->count = j->manifest->count;
     for (int64_t i = 0; i < j->count; i++) {
         const ec_manifest_entry *e = &j->manifest->entry[i];
@@ -140,8 +143,8 @@ static ec_status open_job(job *j) {
 static ec_status compute(job *j) {
     ec_embedding which = j->o->space == 1 ? EC_INTRA : EC_CROSS;
     if (!j->cache)
-        return ec__embed_media(j->trained.heads, which, j->session.comm->host, j->modality, j->featurizer, j->item, j->count,
-                               cli_progress(j->cli), j->z, j->good);
+        return ec__embed_media(j->trained.heads, which, j->session.comm->host, j->modality, j->featurizer, j->item,
+                               j->count, cli_progress(j->cli), j->z, j->good);
     float *z[EC_EMBEDDINGS] = {0};
     z[ec__heads_embedding(&j->trained.heads->config, which)] = j->z;
     return ec__embed_rows(j->trained.heads, j->session.comm->host, j->modality, j->cache, j->row, j->count, z);
@@ -220,8 +223,8 @@ const cli_command cli_embed = {
     .summary = "Write the joint embeddings of a cache, a manifest or media files.",
     .arguments = "[FILE ...]",
     .arguments_max = -1,
-    .details = "The file that comes out is an index for \"emoclim search\". Files that cannot be read are named and left out. "
-               "Runs on one rank or, started by mpirun, on many.",
+    .details = "The file that comes out is an index for \"emoclim search\". Files that cannot be read are named and "
+               "left out. Runs on one rank or, started by mpirun, on many.",
     .options = options,
     .values_size = sizeof(embed_options),
     .run = run,

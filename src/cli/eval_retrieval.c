@@ -19,17 +19,18 @@ static const char *const splits[] = {"test", "valid", "train", "all", NULL};
 static const int split_of[] = {EC_SPLIT_TEST, EC_SPLIT_VALID, EC_SPLIT_TRAIN, -1};
 
 static const cli_option options[] = {
-    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE", .help = "checkpoint with the trained heads",
-     .offset = offsetof(eval_options, checkpoint)},
-    {.name = "images", .type = CLI_TEXT, .argument = "FILE", .help = "feature cache of images (default: the one trained on)",
-     .offset = offsetof(eval_options, images)},
-    {.name = "music", .type = CLI_TEXT, .argument = "FILE", .help = "feature cache of music (default: the one trained on)",
-     .offset = offsetof(eval_options, music)},
-    {.name = "split", .type = CLI_CHOICE, .argument = "SPLIT", .choices = splits, .offset = offsetof(eval_options, split),
-     .help = "rows to evaluate: test, valid, train or all (default: test)"},
+    {.name = "checkpoint", .letter = 'c', .type = CLI_TEXT, .argument = "FILE",
+     .help = "checkpoint with the trained heads", .offset = offsetof(eval_options, checkpoint)},
+    {.name = "images", .type = CLI_TEXT, .argument = "FILE",
+     .help = "feature cache of images (default: the one trained on)", .offset = offsetof(eval_options, images)},
+    {.name = "music", .type = CLI_TEXT, .argument = "FILE",
+     .help = "feature cache of music (default: the one trained on)", .offset = offsetof(eval_options, music)},
+    {.name = "split", .type = CLI_CHOICE, .argument = "SPLIT", .choices = splits,
+     .offset = offsetof(eval_options, split), .help = "rows to evaluate: test, valid, train or all (default: test)"},
     {.name = "out", .letter = 'o', .type = CLI_TEXT, .argument = "FOLDER", .offset = offsetof(eval_options, out),
      .help = "write macro/TASK_retrieval.json and per_class/TASK_retrieval.json there"},
-    {.name = "threads", .type = CLI_INT, .argument = "N", .low = 0, .high = 4096, .offset = offsetof(eval_options, threads),
+    {.name = "threads", .type = CLI_INT, .argument = "N", .low = 0, .high = 4096,
+     .offset = offsetof(eval_options, threads),
      .help = "CPU threads of a rank (default: the processors shared by its ranks)"},
     {0},
 };
@@ -99,12 +100,16 @@ static ec_status report_task(evaluation *e, int t, const ec_retrieval_result *r)
         json_t *task = json_pack("{s:I, s:o, s:o}", "queries", (json_int_t)r->queries, "macro",
                                  ec__retrieval_macro_json(r), "per_class",
                                  ec__retrieval_per_class_json(r, e->class_name));
-        return json_object_set_new(e->json, tasks[t].name, task) == 0 ? EC_OK
-                                                                       : EC_ERROR(EC_ERR_MEMORY, "no memory for results");
+        return json_object_set_new(e->json, tasks[t].name, task) == 0
+                   ? EC_OK
+                   : EC_ERROR(EC_ERR_MEMORY, "no memory for results");
     }
-    if (t == 0) EC_RETURN_IF(cli_print("%-12s %8s %7s %7s %7s %7s %7s\n", "task", "queries", "P@1", "P@5", "P@10", "MRR", "MAP"));
+    if (t == 0)
+        EC_RETURN_IF(
+            cli_print("%-12s %8s %7s %7s %7s %7s %7s\n", "task", "queries", "P@1", "P@5", "P@10", "MRR", "MAP"));
     return cli_print("%-12s %8lld %7.4f %7.4f %7.4f %7.4f %7.4f\n", tasks[t].name, (long long)r->queries,
-                     r->macro[EC_P_AT_1], r->macro[EC_P_AT_5], r->macro[EC_P_AT_10], r->macro[EC_MRR], r->macro[EC_MAP]);
+                     r->macro[EC_P_AT_1], r->macro[EC_P_AT_5], r->macro[EC_P_AT_10], r->macro[EC_MRR],
+                     r->macro[EC_MAP]);
 }
 
 static ec_status run_task(evaluation *e, int t) {

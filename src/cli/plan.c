@@ -23,7 +23,8 @@ static const cli_option table[] = {
      .help = "memory that a rank reads and writes in a second; default: measured here",
      .offset = offsetof(options, memory), .low = 0, .high = 1e6},
     {.name = "bus", .type = CLI_DOUBLE, .argument = "GB/S",
-     .help = "what a rank receives from the others in a second; default: measured where ranks were started, else unknown",
+     .help = "what a rank receives from the others in a second; default: measured where ranks were started, else "
+             "unknown",
      .offset = offsetof(options, bus), .low = 0, .high = 1e6},
     {.name = "operation", .type = CLI_DOUBLE, .argument = "US",
      .help = "microseconds that an operation takes besides; default: measured here",
@@ -58,31 +59,32 @@ static ec_status machine_of(const options *o, const cli_session *s, ec_machine *
 static double mb(size_t bytes) { return (double)bytes * 1e-6; }
 
 static json_t *plan_json(const ec_plan *p) {
-    json_t *bytes = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model", (json_int_t)p->bytes.model, "optimizer",
-        (json_int_t)p->bytes.optimizer, "activations", (json_int_t)p->bytes.activations, "loss", (json_int_t)p->bytes.loss,
-        "batch", (json_int_t)p->bytes.batch, "validation", (json_int_t)p->bytes.validation, "total",
-        (json_int_t)p->bytes.total, "loader", (json_int_t)p->bytes.loader, "checkpoint", (json_int_t)p->bytes.checkpoint,
-        "host_total", (json_int_t)p->bytes.host_total);
-    json_t *step = json_pack("{s:f, s:f, s:f, s:I, s:I, s:f}", "flops", p->flops, "loss_flops", p->loss_flops, "moved_bytes",
-                             p->moved, "operations", (json_int_t)p->operations, "collectives", (json_int_t)p->collectives,
-                             "received_bytes", p->received);
-    json_t *ms = json_pack("{s:f, s:f, s:f, s:f, s:f}", "products", p->time.products * 1e3, "memory", p->time.memory * 1e3,
-                           "exchange", p->time.exchange * 1e3, "latency", p->time.latency * 1e3, "total",
-                           p->time.total * 1e3);
-    return json_pack("{s:i, s:I, s:o, s:o, s:o}", "ranks", p->ranks, "rows", (json_int_t)p->rows, "bytes", bytes, "step",
-                     step, "ms", ms);
+    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model", (json_int_t)p->bytes.model,
+                              "optimizer", (json_int_t)p->bytes.optimizer, "activations",
+                              (json_int_t)p->bytes.activations, "loss", (json_int_t)p->bytes.loss, "batch",
+                              (json_int_t)p->bytes.batch, "validation", (json_int_t)p->bytes.validation, "total",
+                              (json_int_t)p->bytes.total, "loader", (json_int_t)p->bytes.loader, "checkpoint",
+                              (json_int_t)p->bytes.checkpoint, "host_total", (json_int_t)p->bytes.host_total);
+    json_t *step = json_pack("{s:f, s:f, s:f, s:I, s:I, s:f}", "flops", p->flops, "loss_flops", p->loss_flops,
+                             "moved_bytes", p->moved, "operations", (json_int_t)p->operations, "collectives",
+                             (json_int_t)p->collectives, "received_bytes", p->received);
+    json_t *ms =
+        json_pack("{s:f, s:f, s:f, s:f, s:f}", "products", p->time.products * 1e3, "memory", p->time.memory * 1e3,
+                  "exchange", p->time.exchange * 1e3, "latency", p->time.latency * 1e3, "total", p->time.total * 1e3);
+    return json_pack("{s:i, s:I, s:o, s:o, s:o}", "ranks", p->ranks, "rows", (json_int_t)p->rows, "bytes", bytes,
+                     "step", step, "ms", ms);
 }
 
 static ec_status print_plan(const ec_plan *p, const ec_machine *m) {
     EC_RETURN_IF(cli_print("\n%d rank%s, %lld rows of each modality a rank\n", p->ranks, p->ranks > 1 ? "s" : "",
                            (long long)p->rows));
-    EC_RETURN_IF(cli_print("  memory of a rank, MB  %10.1f  model %.1f, optimizer %.1f, activations %.1f, loss %.1f, batch "
-                           "%.1f, validation %.1f\n",
-                           mb(p->bytes.total), mb(p->bytes.model), mb(p->bytes.optimizer), mb(p->bytes.activations),
-                           mb(p->bytes.loss), mb(p->bytes.batch), mb(p->bytes.validation)));
-    EC_RETURN_IF(cli_print("  host memory, MB       %10.1f  loader %.1f, checkpoint %.1f (rank 0)\n", mb(p->bytes.host_total),
-                           mb(p->bytes.loader), mb(p->bytes.checkpoint)));
+    EC_RETURN_IF(
+        cli_print("  memory of a rank, MB  %10.1f  model %.1f, optimizer %.1f, activations %.1f, loss %.1f, batch "
+                  "%.1f, validation %.1f\n",
+                  mb(p->bytes.total), mb(p->bytes.model), mb(p->bytes.optimizer), mb(p->bytes.activations),
+                  mb(p->bytes.loss), mb(p->bytes.batch), mb(p->bytes.validation)));
+    EC_RETURN_IF(cli_print("  host memory, MB       %10.1f  loader %.1f, checkpoint %.1f (rank 0)\n",
+                           mb(p->bytes.host_total), mb(p->bytes.loader), mb(p->bytes.checkpoint)));
     EC_RETURN_IF(cli_print("  a step, GFLOP         %10.3f  loss %.3f; %lld operations, %.1f MB read and written\n",
                            p->flops * 1e-9, p->loss_flops * 1e-9, (long long)p->operations, p->moved * 1e-6));
     EC_RETURN_IF(cli_print("  received a step, MB   %10.3f  %lld exchanges\n", p->received * 1e-6,
@@ -104,9 +106,10 @@ static ec_status print_all(const cli_context *cli, const ec_machine *m, const ec
                                         "memory_gb_s", m->memory * 1e-9, "bus_gb_s", m->bus * 1e-9, "operation_us",
                                         m->operation * 1e6, "collective_us", m->collective * 1e6, "plans", plans));
     }
-    EC_RETURN_IF(cli_print("machine: %.0f GFLOPS, memory %.1f GB/s, exchange %.1f GB/s, %.2f us an operation, %.1f us an "
-                           "exchange\n",
-                           m->flops * 1e-9, m->memory * 1e-9, m->bus * 1e-9, m->operation * 1e6, m->collective * 1e6));
+    EC_RETURN_IF(
+        cli_print("machine: %.0f GFLOPS, memory %.1f GB/s, exchange %.1f GB/s, %.2f us an operation, %.1f us an "
+                  "exchange\n",
+                  m->flops * 1e-9, m->memory * 1e-9, m->bus * 1e-9, m->operation * 1e6, m->collective * 1e6));
     for (int i = 0; i < count; i++) EC_RETURN_IF(print_plan(&plan[i], m));
     return EC_OK;
 }
@@ -140,13 +143,13 @@ done:
 const cli_command cli_plan = {
     .name = "plan",
     .summary = "Tell what a configuration needs on N ranks, without running it.",
-    .arguments = "FILE [KEY=VALUE ...]",
+    .arguments = "CONFIG [KEY=VALUE ...]",
     .arguments_min = 1,
     .arguments_max = -1,
-    .details = "Memory is counted by the trainer's own code on a back end that only counts; the caches must be there, for "
-               "their widths and splits. Time is products over their rate, plus bytes over the memory's, plus exchanged "
-               "bytes over the bus's, plus latencies; nothing is taken to overlap. The rates are measured on this machine; "
-               "for exchanges, start as many ranks as a node has: mpirun -n 4 emoclim plan FILE -n 4.",
+    .details = "Memory is counted by the trainer's own code on a back end that only counts; the caches must be there, "
+               "for their widths and splits. Time is products over their rate, plus bytes over the memory's, plus "
+               "exchanged bytes over the bus's, plus latencies; nothing is taken to overlap. The rates are measured on "
+               "this machine; for exchanges, start as many ranks as a node has: mpirun -n 4 emoclim plan CONFIG -n 4.",
     .options = table,
     .values_size = sizeof(options),
     .run = run,

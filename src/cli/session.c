@@ -31,7 +31,8 @@ cli_session_options cli_session_of(const ec_config *config) {
     };
 }
 
-/* With "auto" a rank may find no GPU where the others do: they would compute other bits, and wait in another library. */
+/* With "auto" a rank may find no GPU where the others do: they would compute other bits, and wait in another
+ * library. */
 static ec_status check_alike(ec_comm *comm, const ec_backend *be) {
     ec_status status = EC_OK;
     char mine[16] = "";
@@ -41,8 +42,8 @@ static ec_status check_alike(ec_comm *comm, const ec_backend *be) {
     EC_RETURN_IF(ec__comm_all_gather_view(comm, mine, &all, sizeof mine));
     if (strcmp(mine, all) != 0)
         status = EC_ERROR(EC_ERR_ENV,
-                          "rank %d would compute with the back end %s, rank 0 with %s: see emoclim doctor on its host, or "
-                          "set distributed.device",
+                          "rank %d would compute with the back end %s, rank 0 with %s: see emoclim doctor on its host, "
+                          "or set distributed.device",
                           comm->rank, mine, (const char *)all);
     return ec__comm_agree(comm, status);
 }

@@ -16,7 +16,8 @@ typedef struct train_options {
 
 static const cli_option options[] = {
     {.name = "resume", .type = CLI_TEXT, .argument = "auto|FILE", .offset = offsetof(train_options, resume),
-     .help = "go on from the newest good checkpoint of the run (auto: from the start where there is none), or from FILE"},
+     .help = "go on from the newest good checkpoint of the run (auto: from the start where there is none), or from "
+             "FILE"},
     {0},
 };
 
@@ -79,7 +80,8 @@ static void validated(void *arg, const ec_validation_record *r) {
     char text[256];
     ec__metrics_validation(l->metrics, r);
     snprintf(text, sizeof text,
-             "validation  epoch %.2f  loss %.4f  image to music: P@1 %.3f MRR %.3f  music to image: P@1 %.3f MRR %.3f%s",
+             "validation  epoch %.2f  loss %.4f  image to music: P@1 %.3f MRR %.3f  music to image: P@1 %.3f MRR "
+             "%.3f%s",
              r->epoch, r->total, r->image2music[EC_P_AT_1], r->image2music[EC_MRR], r->music2image[EC_P_AT_1],
              r->music2image[EC_MRR], r->best ? "  (best so far)" : "");
     say(l, text);
@@ -158,8 +160,8 @@ const cli_command cli_train = {
     .arguments_min = 1,
     .arguments_max = -1,
     .details = "Runs on one rank or, started by mpirun, on many; the weights have the same bits on any number of ranks "
-               "(distributed.reduction: reproducible). USR1, USR2, INT and TERM ask for a checkpoint and a stop after the "
-               "current step; exit code 75 then says that --resume auto goes on. Metrics are lines of JSON in "
+               "(distributed.reduction: reproducible). USR1, USR2, INT and TERM ask for a checkpoint and a stop after "
+               "the current step; exit code 75 then says that --resume auto goes on. Metrics are lines of JSON in "
                "metrics.jsonl of logging.folder.",
     .options = options,
     .values_size = sizeof(train_options),

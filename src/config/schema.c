@@ -45,10 +45,12 @@ const ec__key ec__schema[] = {
          "leave out files that cannot be decoded (each is named in the log and listed in the cache) instead of "
          "stopping"),
     CHOICE(dataset.on_corrupt, "stop", NAMES("stop", "skip"), FREE,
-           "what training does about a block of a cache that does not have its checksum; `skip`: other rows of the same "
-           "class take the place of its rows, the same ones on any number of ranks; with training.indices always `stop`"),
+           "what training does about a block of a cache that does not have its checksum; `skip`: other rows of the "
+           "same class take the place of its rows, the same ones on any number of ranks; with training.indices always "
+           "`stop`"),
 
-    INT(image_augment.views, "1", 1, 64, DYNAMICS, "stored views of a picture, all alike as its encoder is not trained here; training draws one of them"),
+    INT(image_augment.views, "1", 1, 64, DYNAMICS,
+        "stored views of a picture, all alike as its encoder is not trained here; training draws one of them"),
 
     CHOICE(audio_augment.crop, "center", NAMES("first", "center", "random", "all"), DYNAMICS,
            "which clip of a longer recording; `all`: whole clips from the beginning, as many as views, spread evenly"),
@@ -139,8 +141,8 @@ const ec__key ec__schema[] = {
            "memory"),
     CHOICE(distributed.device, "auto", NAMES("auto", "cpu", "cuda"), FREE, "where the arithmetic is done"),
     CHOICE(distributed.precision, "float32", NAMES("float32", "tf32", "bf16"), DYNAMICS,
-           "what a GPU may round the factors of matrix products to; sums, weights and the optimizer stay float32, and so "
-           "does all that a CPU computes"),
+           "what a GPU may round the factors of matrix products to; sums, weights and the optimizer stay float32, and "
+           "so does all that a CPU computes"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
     ABOVE(distributed.deadline_s, "60", 0, 86400, FREE,
@@ -156,8 +158,9 @@ const ec__key ec__schema[] = {
     INT(checkpoint.keep_every, "0", 0, MOST_STEPS, FREE,
         "the first checkpoint of every so many steps is kept besides, for good; 0: none"),
     CHOICE(checkpoint.on_error, "stop", NAMES("stop", "continue"), FREE,
-           "what the run does when a checkpoint cannot be written (full disk, quota): stops within a step, or goes on with "
-           "an error in the log and tries again at the next one; the last one of a run must be written in any case"),
+           "what the run does when a checkpoint cannot be written (full disk, quota): stops within a step, or goes on "
+           "with an error in the log and tries again at the next one; the last one of a run must be written in any "
+           "case"),
     BOOL(checkpoint.best, "true", FREE,
          "keep the best checkpoint besides (needs validation; without it, off unless given)"),
     CHOICE(checkpoint.best_metric, "loss", NAMES("loss", "precision_at_1", "precision_at_5", "precision_at_10", "mrr",

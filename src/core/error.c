@@ -43,7 +43,8 @@ ec_status ec__error_prefix(const char *format, ...) {
     va_start(args, format);
     int length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (length >= 0 && length < EC_ERROR_TEXT) snprintf(text + length, sizeof text - (size_t)length, "%s", last_error.text);
+    if (length >= 0 && length < EC_ERROR_TEXT)
+        snprintf(text + length, sizeof text - (size_t)length, "%s", last_error.text);
     memcpy(last_error.text, text, sizeof text);
     return last_error.code;
 }

@@ -162,8 +162,10 @@ ec_status ec__pread_exact(int fd, const char *name, void *into, size_t count, in
     while (count > 0) {
         ssize_t got = pread(fd, to, count, offset);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return EC_ERROR(EC_ERR_IO, "cannot read %s at byte %lld: %s", name, (long long)offset, strerror(errno));
-        if (got == 0) return EC_ERROR(EC_ERR_DATA, "%s ends at byte %lld, %zu bytes early", name, (long long)offset, count);
+        if (got < 0)
+            return EC_ERROR(EC_ERR_IO, "cannot read %s at byte %lld: %s", name, (long long)offset, strerror(errno));
+        if (got == 0)
+            return EC_ERROR(EC_ERR_DATA, "%s ends at byte %lld, %zu bytes early", name, (long long)offset, count);
         to += got;
         offset += got;
         count -= (size_t)got;

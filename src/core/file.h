@@ -8,7 +8,8 @@
 
 #include "core/error.h"
 
-/* A file that appears under its name only when it is complete. It is written under a temporary name in the same folder. */
+/* A file that appears under its name only when it is complete. It is written under a temporary name in the same
+ * folder. */
 typedef struct ec_atomic_file ec_atomic_file;
 
 /* The caller writes to ec__atomic_path by any means (stdio, HDF5), then commits or discards; both free the handle.
@@ -21,15 +22,15 @@ void ec__atomic_discard(ec_atomic_file *file);     /* accepts NULL */
 /* Removes what killed writers left of path, PATH.tmp.NUMBER: only for a path that no other process writes now. */
 void ec__atomic_sweep(const char *path);
 
-/* Gives a complete file its name: fsync, rename, fsync of the folder. Both names are on one file system. On error the file
- * keeps its temporary name. */
+/* Gives a complete file its name: fsync, rename, fsync of the folder. Both names are on one file system. On error the
+ * file keeps its temporary name. */
 ec_status ec__file_publish(const char *temporary, const char *path);
 
 /* Writes bytes under path atomically. */
 ec_status ec__file_write(const char *path, const void *bytes, size_t count);
 
-/* Reads a whole file of at most limit bytes; *out is owned by the caller (free) and has a NUL after its last byte. A file
- * that is missing, larger or not a regular file is EC_ERR_DATA. */
+/* Reads a whole file of at most limit bytes; *out is owned by the caller (free) and has a NUL after its last byte. A
+ * file that is missing, larger or not a regular file is EC_ERR_DATA. */
 ec_status ec__file_read(const char *path, size_t limit, char **out, size_t *count);
 
 /* EC_ERR_DATA where there is no such file, or no regular one. */

@@ -1,8 +1,8 @@
-/* Parts of the library that are loaded while the program runs: what they need (the CUDA libraries) is large, slow to load
- * and absent on many machines, and the program must start there too.
+/* Parts of the library that are loaded while the program runs: what they need (the CUDA libraries) is large, slow to
+ * load and absent on many machines, and the program must start there too.
  *
- * A module is libNAME.so. What it uses of this library it takes from the program that loads it, so the program is linked
- * with all of the library and with its symbols exported (-rdynamic). */
+ * A module is libNAME.so. What it uses of this library it takes from the program that loads it, so the program is
+ * linked with all of the library and with its symbols exported (-rdynamic). */
 #ifndef EC_CORE_MODULE_H
 #define EC_CORE_MODULE_H
 
@@ -24,10 +24,10 @@ typedef struct ec_module {
 } ec_module;
 
 /* The module "emoclim_cuda", loaded at the first call; kept until the process ends. Safe to call from any thread.
- * Looked for in the folder of the program, then in ../lib/emoclim beside it; the environment variable EMOCLIM_MODULE_PATH
- * names another folder or the file itself, and then nothing else is tried; an empty value forbids modules.
- * Without that variable, where the driver of NVIDIA's GPUs is not installed, nothing is loaded either: the libraries behind
- * the module take long.
+ * Looked for in the folder of the program, then in ../lib/emoclim beside it; the environment variable
+ * EMOCLIM_MODULE_PATH names another folder or the file itself, and then nothing else is tried; an empty value forbids
+ * modules. Without that variable, where the driver of NVIDIA's GPUs is not installed, nothing is loaded either: the
+ * libraries behind the module take long.
  * EC_ERR_ENV with every place and reason when there is none that loads, or when it belongs to another build. */
 ec_status ec__module_cuda(const ec_module **out);
 

@@ -20,7 +20,8 @@ size_t ec__edit_distance(const char *a, const char *b) {
         for (size_t j = 1; j <= length_b; j++) {
             int x = lower(a[i - 1]), y = lower(b[j - 1]);
             now[j] = min_size(min_size(last[j] + 1, now[j - 1] + 1), last[j - 1] + (x != y));
-            if (i > 1 && j > 1 && x == lower(b[j - 2]) && lower(a[i - 2]) == y) now[j] = min_size(now[j], before[j - 2] + 1);
+            if (i > 1 && j > 1 && x == lower(b[j - 2]) && lower(a[i - 2]) == y)
+                now[j] = min_size(now[j], before[j - 2] + 1);
         }
     }
     return row[length_a % 3][length_b];

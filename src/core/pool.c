@@ -12,8 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Rounds of spinning before a thread sleeps: some 50 to 100 microseconds, longer than the gaps between the phases of a step
- * and short enough not to starve other processes on a shared machine. */
+/* Rounds of spinning before a thread sleeps: some 50 to 100 microseconds, longer than the gaps between the phases of a
+ * step and short enough not to starve other processes on a shared machine. */
 enum { SPIN_ROUNDS = 4000, CACHE_LINE = 64 };
 
 typedef struct worker {
@@ -53,7 +53,9 @@ static void futex_wait(atomic_uint *word, unsigned expected) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
 }
 
-static void futex_wake_all(atomic_uint *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0); }
+static void futex_wake_all(atomic_uint *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -61,8 +63,9 @@ static inline void relax(void) {
 #endif
 }
 
-/* Returns the generation once it is no longer seen. The sleeper counts itself before it looks a last time, the publisher
- * changes the generation before it looks for sleepers (both sequentially consistent): one of them notices the other. */
+/* Returns the generation once it is no longer seen. The sleeper counts itself before it looks a last time, the
+ * publisher changes the generation before it looks for sleepers (both sequentially consistent): one of them notices the
+ * other. */
 static unsigned wait_for_job(ec_pool *pool, unsigned seen) {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
         unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
@@ -101,13 +104,15 @@ static void run_task(ec_pool *pool, int32_t task, int32_t number) {
     inside_worker = number;
     if (pool->fn(pool->arg, task, number) != EC_OK) keep_error(pool, task);
     inside_worker = -1;
-    if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->caller_sleeps)) futex_wake_all(&pool->unfinished);
+    if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->caller_sleeps))
+        futex_wake_all(&pool->unfinished);
 }
 
 static void run_tasks(ec_pool *pool, int32_t number) {
     int left = atomic_load_explicit(&pool->left, memory_order_relaxed);
     while (left > 0)
-        if (atomic_compare_exchange_weak_explicit(&pool->left, &left, left - 1, memory_order_acquire, memory_order_relaxed)) {
+        if (atomic_compare_exchange_weak_explicit(&pool->left, &left, left - 1, memory_order_acquire,
+                                                  memory_order_relaxed)) {
             run_task(pool, pool->tasks - left, number);
             left = atomic_load_explicit(&pool->left, memory_order_relaxed);
         }

@@ -2,9 +2,9 @@
  *
  * Work is a number of independent tasks; threads take them in order as they become free. The caller is worker 0 and
  * takes part. A job ends when every task has ended, so two jobs never overlap; a thread that the operating system wakes
- * too late for any task is not waited for. Inside a task, a nested run executes in place on the same worker. Results must
- * not depend on which worker runs a task: that keeps bits independent of the number of threads. Waiting threads spin
- * briefly and then sleep. */
+ * too late for any task is not waited for. Inside a task, a nested run executes in place on the same worker. Results
+ * must not depend on which worker runs a task: that keeps bits independent of the number of threads. Waiting threads
+ * spin briefly and then sleep. */
 #ifndef EC_CORE_POOL_H
 #define EC_CORE_POOL_H
 

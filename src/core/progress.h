@@ -1,4 +1,5 @@
-/* How long work tells how far it is. The library calls, the program draws (a bar on a terminal, plain lines in a log). */
+/* How long work tells how far it is. The library calls, the program draws (a bar on a terminal, plain lines in a
+ * log). */
 #ifndef EC_CORE_PROGRESS_H
 #define EC_CORE_PROGRESS_H
 

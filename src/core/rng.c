@@ -21,7 +21,8 @@ void ec__philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4
     out[3] = c3;
 }
 
-void ec__rng_block(uint64_t seed, ec_rng_purpose purpose, uint32_t step, uint64_t index, uint32_t block, uint32_t out[4]) {
+void ec__rng_block(uint64_t seed, ec_rng_purpose purpose, uint32_t step, uint64_t index, uint32_t block,
+                   uint32_t out[4]) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     const uint32_t counter[4] = {block, (uint32_t)index, step, ((uint32_t)(index >> 32) << 16) | (uint32_t)purpose};
     ec__philox(key, counter, out);

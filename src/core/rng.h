@@ -1,8 +1,8 @@
 /* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
  *
- * A number is a pure function of (seed, purpose, step, index, position): it depends neither on what was drawn before nor
- * on which rank or thread draws it. index is a global sample index (or a parameter's number), position counts the draws
- * inside it. */
+ * A number is a pure function of (seed, purpose, step, index, position): it depends neither on what was drawn before
+ * nor on which rank or thread draws it. index is a global sample index (or a parameter's number), position counts the
+ * draws inside it. */
 #ifndef EC_CORE_RNG_H
 #define EC_CORE_RNG_H
 
@@ -37,7 +37,8 @@ typedef struct ec_rng {
 void ec__philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
 
 /* The four 32-bit numbers at positions 4*block .. 4*block+3. index < 2^48, step < 2^32. */
-void ec__rng_block(uint64_t seed, ec_rng_purpose purpose, uint32_t step, uint64_t index, uint32_t block, uint32_t out[4]);
+void ec__rng_block(uint64_t seed, ec_rng_purpose purpose, uint32_t step, uint64_t index, uint32_t block,
+                   uint32_t out[4]);
 
 /* A sequential reader of one (seed, purpose, step, index). */
 ec_rng ec__rng_at(uint64_t seed, ec_rng_purpose purpose, uint32_t step, uint64_t index);

@@ -145,7 +145,8 @@ static ec_status summarize(const int32_t *label, ec_retrieval_result *r) {
     r->class_label = calloc((size_t)r->classes, sizeof *r->class_label);
     r->class_queries = calloc((size_t)r->classes, sizeof *r->class_queries);
     r->per_class = calloc((size_t)r->classes, sizeof *r->per_class);
-    if (!r->class_label || !r->class_queries || !r->per_class) EC_FAIL(EC_ERR_MEMORY, "no memory for %d classes", r->classes);
+    if (!r->class_label || !r->class_queries || !r->per_class)
+        EC_FAIL(EC_ERR_MEMORY, "no memory for %d classes", r->classes);
     memcpy(r->class_label, sorted, sizeof *sorted * (size_t)r->classes);
     for (int64_t q = 0; q < r->queries; q++) {
         const int32_t *at = bsearch(&label[q], r->class_label, (size_t)r->classes, sizeof label[q], compare_int32);

@@ -1,7 +1,7 @@
 /* Retrieval metrics: how well the nearest items of a query share its label.
  *
- * Items are ranked by cosine similarity, largest first; equal similarities by ascending item index. For a query, an item
- * is relevant when it carries the query's label.
+ * Items are ranked by cosine similarity, largest first; equal similarities by ascending item index. For a query, an
+ * item is relevant when it carries the query's label.
  *
  *     P@k  = relevant items among the first k, divided by k even where there are fewer than k items
  *     MRR  = 1 / rank of the first relevant item
@@ -20,7 +20,8 @@
 
 typedef enum ec_metric { EC_P_AT_1, EC_P_AT_5, EC_P_AT_10, EC_MRR, EC_MAP, EC_METRICS } ec_metric;
 
-/* Embeddings of one side: (count, dim) float32 in host memory, rows of any length (they are normalised here). Borrowed. */
+/* Embeddings of one side: (count, dim) float32 in host memory, rows of any length (they are normalised here).
+ * Borrowed. */
 typedef struct ec_retrieval_side {
     const float *embedding;
     const int32_t *label;
@@ -38,8 +39,8 @@ typedef struct ec_retrieval_result {
 } ec_retrieval_result;
 
 /* Collective. Every rank passes the same arrays and receives the same result, whose bits do not depend on the number of
- * ranks: each rank scores a contiguous part of the queries. exclude_self: intra-modal evaluation, query and item side are
- * the same rows and item i is left out of query i's ranking. be is a CPU back end (be->host of any).
+ * ranks: each rank scores a contiguous part of the queries. exclude_self: intra-modal evaluation, query and item side
+ * are the same rows and item i is left out of query i's ranking. be is a CPU back end (be->host of any).
  * EC_ERR_DATA when a row is all zero or not finite (side and row are named), or when a side is empty. */
 ec_status ec__retrieval_evaluate(ec_backend *be, ec_comm *comm, const ec_retrieval_side *query,
                                  const ec_retrieval_side *item, int32_t dim, bool exclude_self,

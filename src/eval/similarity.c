@@ -8,7 +8,8 @@
 /* Items scored by one matrix product: bounds the sizes that reach the library. */
 enum { ITEM_BLOCK = 1 << 14 };
 
-ec_status ec__normalize_rows(const char *what, int64_t first_row, const float *rows, int64_t count, int32_t dim, float *out) {
+ec_status ec__normalize_rows(const char *what, int64_t first_row, const float *rows, int64_t count, int32_t dim,
+                             float *out) {
     for (int64_t r = 0; r < count; r++) {
         double sum = 0;
         for (int32_t d = 0; d < dim; d++) sum += (double)rows[r * dim + d] * rows[r * dim + d];
@@ -21,8 +22,8 @@ ec_status ec__normalize_rows(const char *what, int64_t first_row, const float *r
     return EC_OK;
 }
 
-ec_status ec__similarity_block(ec_backend *be, ec_stream *stream, const float *query, int32_t queries, const float *item,
-                               int64_t items, int32_t dim, float *scores) {
+ec_status ec__similarity_block(ec_backend *be, ec_stream *stream, const float *query, int32_t queries,
+                               const float *item, int64_t items, int32_t dim, float *scores) {
     for (int64_t first = 0; first < items; first += ITEM_BLOCK) {
         int32_t n = (int32_t)(items - first < ITEM_BLOCK ? items - first : ITEM_BLOCK);
         const ec_gemm product = {.m = queries, .n = n, .k = dim, .lda = dim, .ldb = dim, .ldc = (int32_t)items,

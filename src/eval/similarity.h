@@ -8,12 +8,13 @@
 
 /* Copies rows (count, dim) into out with unit length; norms are accumulated in double. what names the rows in messages,
  * first_row is added to the row number there. EC_ERR_DATA for a row that is zero or not finite. */
-ec_status ec__normalize_rows(const char *what, int64_t first_row, const float *rows, int64_t count, int32_t dim, float *out);
+ec_status ec__normalize_rows(const char *what, int64_t first_row, const float *rows, int64_t count, int32_t dim,
+                             float *out);
 
-/* scores (queries, items) = query (queries, dim) . item (items, dim)^T, rows of unit length, all in back end memory. On a
- * CPU every score is computed the same way whatever the size of the block. */
-ec_status ec__similarity_block(ec_backend *be, ec_stream *stream, const float *query, int32_t queries, const float *item,
-                               int64_t items, int32_t dim, float *scores);
+/* scores (queries, items) = query (queries, dim) . item (items, dim)^T, rows of unit length, all in back end memory. On
+ * a CPU every score is computed the same way whatever the size of the block. */
+ec_status ec__similarity_block(ec_backend *be, ec_stream *stream, const float *query, int32_t queries,
+                               const float *item, int64_t items, int32_t dim, float *scores);
 
 typedef struct ec_ranked {
     float score;

@@ -47,7 +47,8 @@ static double mean_of_defined(const double *x, int32_t count, int32_t *defined) 
     return *defined ? sum / *defined : NAN;
 }
 
-ec_status ec__tagging_evaluate(const int32_t *truth, const float *score, int64_t n, int32_t tags, ec_tagging_result *out) {
+ec_status ec__tagging_evaluate(const int32_t *truth, const float *score, int64_t n, int32_t tags,
+                               ec_tagging_result *out) {
     ec_status status = EC_OK;
     ec_tagging_result r = {.tags = tags};
     scored *row = NULL;
@@ -60,9 +61,11 @@ ec_status ec__tagging_evaluate(const int32_t *truth, const float *score, int64_t
     for (int32_t t = 0; t < tags; t++) {
         for (int64_t i = 0; i < n; i++) {
             row[i] = (scored){score[i * tags + t], truth[i * tags + t]};
-            if (!isfinite(row[i].score)) EC_FAIL(EC_ERR_DATA, "score of row %lld, tag %d is not finite", (long long)i, t);
+            if (!isfinite(row[i].score))
+                EC_FAIL(EC_ERR_DATA, "score of row %lld, tag %d is not finite", (long long)i, t);
             if (row[i].positive != 0 && row[i].positive != 1)
-                EC_FAIL(EC_ERR_DATA, "truth of row %lld, tag %d is %d, expected 0 or 1", (long long)i, t, row[i].positive);
+                EC_FAIL(EC_ERR_DATA, "truth of row %lld, tag %d is %d, expected 0 or 1", (long long)i, t,
+                        row[i].positive);
         }
         areas(row, n, &r.roc_auc[t], &r.pr_auc[t]);
     }

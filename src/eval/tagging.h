@@ -18,9 +18,10 @@ typedef struct ec_tagging_result {
     double macro_roc_auc, macro_pr_auc; /* means over the defined tags; NaN when there is none */
 } ec_tagging_result;
 
-/* truth (n, tags) holds 0 or 1, score (n, tags) finite numbers; host memory, borrowed. EC_ERR_DATA otherwise, naming the
- * row and tag. */
-ec_status ec__tagging_evaluate(const int32_t *truth, const float *score, int64_t n, int32_t tags, ec_tagging_result *out);
+/* truth (n, tags) holds 0 or 1, score (n, tags) finite numbers; host memory, borrowed. EC_ERR_DATA otherwise, naming
+ * the row and tag. */
+ec_status ec__tagging_evaluate(const int32_t *truth, const float *score, int64_t n, int32_t tags,
+                               ec_tagging_result *out);
 void ec__tagging_release(ec_tagging_result *result);
 
 #endif

@@ -33,8 +33,8 @@ static ec_resize plan(const ec_image *image, int32_t size) {
 static void copy_window(const ec_image *image, const ec_resize *r, uint8_t *to) {
     size_t bytes = (size_t)image->bytes_per_pixel, row = (size_t)r->width * bytes;
     for (int32_t y = 0; y < r->height; y++)
-        memcpy(to + (size_t)y * row, image->pixels + ((size_t)(r->top + y) * (size_t)image->width + (size_t)r->left) * bytes,
-               row);
+        memcpy(to + (size_t)y * row,
+               image->pixels + ((size_t)(r->top + y) * (size_t)image->width + (size_t)r->left) * bytes, row);
 }
 
 static uint8_t clip(int32_t v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v); }
@@ -54,7 +54,8 @@ static ec_status window_gray16(const ec_image *image, const ec_resize *r, uint8_
 static ec_status window(const ec_image *image, const ec_resize *r, uint8_t *to) {
     if (image->mode == EC_IMAGE_GRAY16) EC_RETURN_IF(window_gray16(image, r, to));
     else if (image->width == r->out_width && image->height == r->out_height) copy_window(image, r, to);
-    else if (image->mode == EC_IMAGE_PALETTE || image->mode == EC_IMAGE_BIT) EC_RETURN_IF(ec__resize_nearest(image, r, to));
+    else if (image->mode == EC_IMAGE_PALETTE || image->mode == EC_IMAGE_BIT)
+        EC_RETURN_IF(ec__resize_nearest(image, r, to));
     else EC_RETURN_IF(ec__resize_bicubic(image, r, to));
     return EC_OK;
 }

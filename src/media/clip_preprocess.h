@@ -1,9 +1,9 @@
 /* From a picture to the input of a CLIP image encoder, bit for bit as the published code does it with Pillow 9.4 and
  * torchvision: Resize(size, bicubic) -> CenterCrop(size) -> convert("RGB") -> ToTensor -> Normalize.
  *
- * Source of the rules: golden/README.md, section preprocess.h5; Radford et al., "Learning Transferable Visual Models From
- * Natural Language Supervision", 2021, for mean and standard deviation. One addition: 16-bit gray is resized at its own
- * depth and then clipped to 255, which is what Pillow's conversion to RGB does with it. */
+ * Source of the rules: golden/README.md, section preprocess.h5; Radford et al., "Learning Transferable Visual Models
+ * From Natural Language Supervision", 2021, for mean and standard deviation. One addition: 16-bit gray is resized at
+ * its own depth and then clipped to 255, which is what Pillow's conversion to RGB does with it. */
 #ifndef EC_MEDIA_CLIP_PREPROCESS_H
 #define EC_MEDIA_CLIP_PREPROCESS_H
 

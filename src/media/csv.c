@@ -31,7 +31,11 @@ static ec_status fail_at(const ec_csv *csv, int64_t line, int64_t column, ec_sta
 
 /* Bytes of the well-formed UTF-8 character at p (Unicode, table 3-7), or 0. */
 static size_t character(const uint8_t *p, const uint8_t *end) {
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    size_t n = p[0] < 0x80                   ? 1
+               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+               : (p[0] & 0xf0) == 0xe0       ? 3
+               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                             : 0;
     if ((size_t)(end - p) < n) return 0;
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;
@@ -61,7 +65,8 @@ static ec_status take(ec_csv *csv, bool keep) {
 static bool next_is(const ec_csv *csv, char c) { return csv->at < csv->end && *csv->at == (uint8_t)c; }
 
 static bool at_line_end(const ec_csv *csv) {
-    return csv->at == csv->end || next_is(csv, '\n') || (next_is(csv, '\r') && csv->end - csv->at > 1 && csv->at[1] == '\n');
+    return csv->at == csv->end || next_is(csv, '\n') ||
+           (next_is(csv, '\r') && csv->end - csv->at > 1 && csv->at[1] == '\n');
 }
 
 /* start: where the record begins. */
@@ -96,7 +101,8 @@ static ec_status unquoted(ec_csv *csv, const uint8_t *start) {
         if (next_is(csv, '"'))
             FAIL_AT(csv, csv->line, csv->column,
                     "a quote inside a field; put quotes around the whole field and double those inside");
-        if (next_is(csv, '\r')) FAIL_AT(csv, csv->line, csv->column, "a carriage return that is not part of a line end");
+        if (next_is(csv, '\r'))
+            FAIL_AT(csv, csv->line, csv->column, "a carriage return that is not part of a line end");
         EC_RETURN_IF(take(csv, true));
     }
     return EC_OK;

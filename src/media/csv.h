@@ -1,8 +1,8 @@
 /* Comma-separated values after RFC 4180, in UTF-8: records of fields, each with its place in the text.
  *
- * Lines end in LF or CR LF; a byte-order mark in front is skipped, and so are empty lines. A field may be quoted; then it
- * may hold commas, line ends and doubled quotes. Every error is EC_ERR_DATA and begins with "name:line:column: ", both
- * counted from 1, the column in characters. */
+ * Lines end in LF or CR LF; a byte-order mark in front is skipped, and so are empty lines. A field may be quoted; then
+ * it may hold commas, line ends and doubled quotes. Every error is EC_ERR_DATA and begins with "name:line:column: ",
+ * both counted from 1, the column in characters. */
 #ifndef EC_MEDIA_CSV_H
 #define EC_MEDIA_CSV_H
 

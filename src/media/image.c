@@ -109,8 +109,9 @@ ec_status ec__image_decode(const void *bytes, size_t count, const char *name, ec
     case EC_FORMAT_PNG: EC_RETURN_IF(ec__image_decode_png(b, count, name, out)); break;
     case EC_FORMAT_UNKNOWN:
         if (count < 12) return EC_ERROR(EC_ERR_DATA, "%s: %zu bytes are too few for a picture", name, count);
-        return EC_ERROR(EC_ERR_DATA, "%s: not a picture of a known format (it begins with the bytes %02x %02x %02x %02x)",
-                        name, b[0], b[1], b[2], b[3]);
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s: not a picture of a known format (it begins with the bytes %02x %02x %02x %02x)", name,
+                        b[0], b[1], b[2], b[3]);
     default:
         if (!ec__image_complete(format, b, count))
             return EC_ERROR(EC_ERR_DATA, "%s: damaged %s file: it ends early", name, ec__image_format_name(format));

@@ -1,5 +1,5 @@
-/* Pictures other than JPEG and PNG, by FFmpeg's decoders. The decoder follows from the signature and gets the file as one
- * packet; FFmpeg's own probing is not used, because it also knows play lists, which open further files. */
+/* Pictures other than JPEG and PNG, by FFmpeg's decoders. The decoder follows from the signature and gets the file as
+ * one packet; FFmpeg's own probing is not used, because it also knows play lists, which open further files. */
 #include <libavcodec/avcodec.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
@@ -69,7 +69,8 @@ done:
     return status;
 }
 
-static ec_status first_frame(ec_image_format format, const uint8_t *bytes, size_t count, const char *name, AVFrame *frame) {
+static ec_status first_frame(ec_image_format format, const uint8_t *bytes, size_t count, const char *name,
+                             AVFrame *frame) {
     ec_status status = EC_OK;
     AVCodecContext *context = NULL;
     AVPacket *packet = NULL;
@@ -134,7 +135,8 @@ static ec_status convert(const AVFrame *from, enum AVPixelFormat layout, const c
     int space = from->colorspace == AVCOL_SPC_BT709 ? SWS_CS_ITU709 : SWS_CS_ITU601;
     const int *table = sws_getCoefficients(space);
     sws_setColorspaceDetails(sws, table, from->color_range == AVCOL_RANGE_JPEG, table, 1, 0, 1 << 16, 1 << 16);
-    int rows = sws_scale(sws, (const uint8_t *const *)from->data, from->linesize, 0, from->height, to->data, to->linesize);
+    int rows =
+        sws_scale(sws, (const uint8_t *const *)from->data, from->linesize, 0, from->height, to->data, to->linesize);
     sws_freeContext(sws);
     if (rows != from->height) return EC_ERROR(EC_ERR_DATA, "%s: the pixels cannot be converted", name);
     return EC_OK;
@@ -163,8 +165,8 @@ static void copy_rows(const AVFrame *frame, ec_image *image) {
     image->palette_count = 256;
 }
 
-/* Formats with room for alpha that may be padding. A BMP file has alpha only with bit masks (a compression field that is
- * not 0); a WebP file says in its first chunk whether it has (RFC 9649: VP8X, flag L; VP8L, alpha_is_used). */
+/* Formats with room for alpha that may be padding. A BMP file has alpha only with bit masks (a compression field that
+ * is not 0); a WebP file says in its first chunk whether it has (RFC 9649: VP8X, flag L; VP8L, alpha_is_used). */
 static bool alpha_is_padding(ec_image_format format, const uint8_t *bytes, size_t count) {
     static const uint8_t zero[4];
     if (count < 34) return false;
@@ -174,8 +176,8 @@ static bool alpha_is_padding(ec_image_format format, const uint8_t *bytes, size_
     return memcmp(bytes + 12, "VP8L", 4) == 0 && !(bytes[24] & 0x10);
 }
 
-/* As in Pillow, a BMP or GIF file whose palette is the ramp of the grays is a gray picture, not one of a palette. For GIF
- * the palette is read here: FFmpeg gives the picture in full colour, R = G = B. */
+/* As in Pillow, a BMP or GIF file whose palette is the ramp of the grays is a gray picture, not one of a palette. For
+ * GIF the palette is read here: FFmpeg gives the picture in full colour, R = G = B. */
 static bool is_gray(ec_image_format format, const uint8_t *bytes, size_t count, const ec_image *image) {
     const uint8_t *palette = image->palette[0];
     size_t n = (size_t)image->palette_count;
@@ -189,8 +191,8 @@ static bool is_gray(ec_image_format format, const uint8_t *bytes, size_t count, 
     return true;
 }
 
-/* FFmpeg gives a GIF picture in full colour, but it is one of a palette: Pillow resizes it as such. Colours get numbers in
- * the order in which they appear; transparency is dropped. False where there are more than 256. */
+/* FFmpeg gives a GIF picture in full colour, but it is one of a palette: Pillow resizes it as such. Colours get numbers
+ * in the order in which they appear; transparency is dropped. False where there are more than 256. */
 static bool restore_palette(ec_image *image) {
     int32_t count = 0, last = 0;
     size_t pixels = (size_t)image->width * (size_t)image->height;

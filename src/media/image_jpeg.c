@@ -1,5 +1,5 @@
-/* JPEG by libjpeg-turbo. Its errors come by longjmp; whatever a decoding owns lives in one struct, so that both ways out
- * meet at one clean-up and no local variable is needed after the jump. */
+/* JPEG by libjpeg-turbo. Its errors come by longjmp; whatever a decoding owns lives in one struct, so that both ways
+ * out meet at one clean-up and no local variable is needed after the jump. */
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>

@@ -84,7 +84,8 @@ ec_status ec__resize_bicubic(const ec_image *image, const ec_resize *resize, uin
     }
     for (int32_t y = 0; y < resize->height; y++)
         rows->vertical(narrow + (size_t)(down.first[y] - down.begin) * (size_t)width, (size_t)width,
-                       down.fixed + (size_t)y * (size_t)down.stride, down.taps[y], width, to + (size_t)y * (size_t)width);
+                       down.fixed + (size_t)y * (size_t)down.stride, down.taps[y], width,
+                       to + (size_t)y * (size_t)width);
     if (alpha) unpremultiply(to, resize->width * resize->height, channels);
 done:
     free(scratch);
@@ -130,9 +131,9 @@ done:
     return status;
 }
 
-/* Source of every output of a window. Pillow adds the scale up instead of multiplying, and where (o + 0.5) * scale is an
- * integer (widths such as 640 for 224) its rounding errors decide; so the sum starts at output 0, outside the window. A
- * result so long that Pillow could not make it has no such history. */
+/* Source of every output of a window. Pillow adds the scale up instead of multiplying, and where (o + 0.5) * scale is
+ * an integer (widths such as 640 for 224) its rounding errors decide; so the sum starts at output 0, outside the
+ * window. A result so long that Pillow could not make it has no such history. */
 static void nearest_axis(int64_t in, int64_t out, int64_t offset, int32_t count, int64_t *source) {
     const int64_t summed = 1 << 26;
     double scale = (double)in / (double)out, at = scale * 0.5;

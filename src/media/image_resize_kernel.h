@@ -1,5 +1,5 @@
-/* The two inner loops of the bicubic resize, compiled once for every instruction set (image_resize_rows*.c). Sums are of
- * integers, so every order of addition gives the same bits. */
+/* The two inner loops of the bicubic resize, compiled once for every instruction set (image_resize_rows*.c). Sums are
+ * of integers, so every order of addition gives the same bits. */
 #ifndef EC_MEDIA_IMAGE_RESIZE_KERNEL_H
 #define EC_MEDIA_IMAGE_RESIZE_KERNEL_H
 
@@ -23,7 +23,8 @@ typedef struct ec_resize_plan {
 typedef struct ec_resize_rows {
     void (*horizontal)(const ec_resize_plan *plan, const uint8_t *row, uint8_t *to);
     /* to[i] = sum over taps of weight[t] * rows[t * stride + i] for i < width */
-    void (*vertical)(const uint8_t *rows, size_t stride, const int32_t *weight, int32_t taps, int32_t width, uint8_t *to);
+    void (*vertical)(const uint8_t *rows, size_t stride, const int32_t *weight, int32_t taps, int32_t width,
+                     uint8_t *to);
 } ec_resize_rows;
 
 extern const ec_resize_rows ec__resize_rows_generic, ec__resize_rows_avx2;

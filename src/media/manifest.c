@@ -86,14 +86,14 @@ static ec_status read_header(reader *r) {
         else {
             const char *near = ec__nearest(f->text, column_name, COLUMNS);
             ec__log(near ? EC_LOG_WARN : EC_LOG_INFO, "%s:%lld:%lld: column \"%s\" is ignored%s%s%s", r->csv.name,
-                    (long long)f->line, (long long)f->column, f->text, near ? "; did you mean \"" : "", near ? near : "",
-                    near ? "\"?" : "");
+                    (long long)f->line, (long long)f->column, f->text, near ? "; did you mean \"" : "",
+                    near ? near : "", near ? "\"?" : "");
         }
     }
     for (int c = PATH; c <= LABEL; c++)
         if (r->place[c] < 0)
-            FAIL_FIELD(r, &r->csv.field[0], "the header has no column \"%s\"; path,label[,split][,start_s,end_s] expected",
-                       column_name[c]);
+            FAIL_FIELD(r, &r->csv.field[0],
+                       "the header has no column \"%s\"; path,label[,split][,start_s,end_s] expected", column_name[c]);
     return EC_OK;
 }
 
@@ -243,16 +243,21 @@ void ec__manifest_free(ec_manifest *manifest) {
     free(manifest);
 }
 
-static ec_status unknown_label(const ec_manifest *m, const ec_manifest_entry *e, const char *const *class_name, int32_t classes) {
+static ec_status unknown_label(const ec_manifest *m, const ec_manifest_entry *e, const char *const *class_name,
+                               int32_t classes) {
     const char *near = ec__nearest(e->label, class_name, (size_t)classes);
     if (near)
-        return EC_ERROR(EC_ERR_DATA, "%s:%lld: label \"%.100s\" is not one of the %d classes; the nearest is \"%.100s\"",
-                        m->name, (long long)e->line, e->label, classes, near);
-    return EC_ERROR(EC_ERR_DATA, "%s:%lld: label \"%.100s\" is not one of the %d classes, nor like one of them (the first is \"%.100s\")",
-                    m->name, (long long)e->line, e->label, classes, classes > 0 ? class_name[0] : "");
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s:%lld: label \"%.100s\" is not one of the %d classes; the nearest is \"%.100s\"", m->name,
+                        (long long)e->line, e->label, classes, near);
+    return EC_ERROR(
+        EC_ERR_DATA,
+        "%s:%lld: label \"%.100s\" is not one of the %d classes, nor like one of them (the first is \"%.100s\")",
+        m->name, (long long)e->line, e->label, classes, classes > 0 ? class_name[0] : "");
 }
 
-ec_status ec__manifest_map_labels(const ec_manifest *m, const char *const *class_name, int32_t classes, int32_t *index) {
+ec_status ec__manifest_map_labels(const ec_manifest *m, const char *const *class_name, int32_t classes,
+                                  int32_t *index) {
     ec_status status = EC_OK;
     int32_t *to = malloc((size_t)m->classes * sizeof *to);
     if (!to) EC_FAIL(EC_ERR_MEMORY, "%s: no memory for %d classes", m->name, m->classes);

@@ -16,7 +16,12 @@
 #include "core/error.h"
 #include "core/sha256.h"
 
-typedef enum ec_manifest_split { EC_MANIFEST_SPLIT_NONE, EC_MANIFEST_SPLIT_TRAIN, EC_MANIFEST_SPLIT_VALID, EC_MANIFEST_SPLIT_TEST } ec_manifest_split;
+typedef enum ec_manifest_split {
+    EC_MANIFEST_SPLIT_NONE,
+    EC_MANIFEST_SPLIT_TRAIN,
+    EC_MANIFEST_SPLIT_VALID,
+    EC_MANIFEST_SPLIT_TEST
+} ec_manifest_split;
 
 typedef struct ec_manifest_entry {
     const char *path;       /* with the folder in front */
@@ -42,7 +47,8 @@ typedef struct ec_manifest {
  * split, a record of too many or too few fields, and what csv.h names; also for a manifest without entries. */
 ec_status ec__manifest_read(const char *path, ec_manifest **out);
 
-/* The same for text in memory. name is for messages; folder goes in front of relative paths (NULL or "": nothing does). */
+/* The same for text in memory. name is for messages; folder goes in front of relative paths (NULL or "": nothing
+ * does). */
 ec_status ec__manifest_parse(const void *bytes, size_t count, const char *name, const char *folder, ec_manifest **out);
 
 void ec__manifest_free(ec_manifest *manifest);

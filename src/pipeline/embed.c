@@ -21,7 +21,8 @@ ec_status ec__embed_check(const ec_heads *heads, ec_modality modality, const ec_
     return EC_OK;
 }
 
-/* out (count, dim) = mean over views of each, in (count * views, dim), at unit length; sums in double, in view order. */
+/* out (count, dim) = mean over views of each, in (count * views, dim), at unit length; sums in double, in view
+ * order. */
 static void mean_of_views(const float *in, int64_t count, int32_t views, int32_t dim, double *sum, float *out) {
     for (int64_t r = 0; r < count; r++) {
         if (views == 1) {
@@ -80,7 +81,8 @@ static ec_status embed_block(ec_heads *heads, ec_modality modality, workspace *w
     EC_RETURN_IF(ec__heads_embed(heads, modality, w->features, rows, on_device));
     for (int e = 0; e < EC_EMBEDDINGS; e++) {
         if (!on_device[e]) continue;
-        EC_RETURN_IF(be->memory->download(be, stream, w->host, on_device[e], sizeof *w->host * (size_t)(rows * output)));
+        EC_RETURN_IF(
+            be->memory->download(be, stream, w->host, on_device[e], sizeof *w->host * (size_t)(rows * output)));
         EC_RETURN_IF(be->synchronize(be));
         mean_of_views(w->host, n, views, output, w->sum, z[e]);
     }
@@ -105,8 +107,8 @@ done:
 }
 
 /* Embeddings of a share of the list into their places in z. */
-static ec_status embed_share(ec_heads *heads, ec_modality modality, ec_cache *cache, const int64_t *rows, ec_share share,
-                            float *const z[EC_EMBEDDINGS]) {
+static ec_status embed_share(ec_heads *heads, ec_modality modality, ec_cache *cache, const int64_t *rows,
+                             ec_share share, float *const z[EC_EMBEDDINGS]) {
     ec_status status = EC_OK;
     workspace w = {0};
     const ec_cache_identity *identity = &ec__cache_info(cache)->identity;

@@ -1,6 +1,7 @@
 /* Joint embeddings of the rows of a feature cache: the trained heads in evaluation mode, shared out over ranks.
  *
- * A row with several views (clips of a recording) has the mean of its views' embeddings, brought back to unit length. */
+ * A row with several views (clips of a recording) has the mean of its views' embeddings, brought back to unit
+ * length. */
 #ifndef EC_PIPELINE_EMBED_H
 #define EC_PIPELINE_EMBED_H
 
@@ -8,9 +9,9 @@
 #include "dist/comm.h"
 #include "nn/heads.h"
 
-/* Collective. rows (count) of cache, the same on every rank; z[e] (count, output_dim), host memory, receives embedding e
- * of every row on every rank (a NULL z[e] is left out). The bits depend on the row alone. EC_ERR_DATA where the cache's
- * width is not what the heads take. */
+/* Collective. rows (count) of cache, the same on every rank; z[e] (count, output_dim), host memory, receives embedding
+ * e of every row on every rank (a NULL z[e] is left out). The bits depend on the row alone. EC_ERR_DATA where the
+ * cache's width is not what the heads take. */
 ec_status ec__embed_rows(ec_heads *heads, ec_comm *comm, ec_modality modality, ec_cache *cache, const int64_t *rows,
                          int64_t count, float *const z[EC_EMBEDDINGS]);
 

@@ -49,8 +49,10 @@ static ec_encoder_options encoder_options(const ec_config *config, ec_modality m
     };
 }
 
-static const char *const crop_names[] = {
-    [EC_CONFIG_CROP_FIRST] = "first", [EC_CONFIG_CROP_CENTER] = "center", [EC_CONFIG_CROP_RANDOM] = "random", [EC_CONFIG_CROP_ALL] = "all"};
+static const char *const crop_names[] = {[EC_CONFIG_CROP_FIRST] = "first",
+                                         [EC_CONFIG_CROP_CENTER] = "center",
+                                         [EC_CONFIG_CROP_RANDOM] = "random",
+                                         [EC_CONFIG_CROP_ALL] = "all"};
 
 static const char *const short_names[] = {[EC_CONFIG_SHORT_ERROR] = "error",
                                           [EC_CONFIG_SHORT_ZERO] = "zero",
@@ -63,7 +65,8 @@ static ec_status describe(ec_featurizer *f, const ec_config *config) {
     const ec_encoder_info *info = ec__encoder_info(f->encoder);
     json_error_t error;
     json_t *object = json_loads(info->preprocess, 0, &error), *architecture = json_loads(info->architecture, 0, &error);
-    if (!object || !architecture) EC_FAIL(EC_ERR_BUG, "encoder %s describes itself in no JSON: %s", info->name, error.text);
+    if (!object || !architecture)
+        EC_FAIL(EC_ERR_BUG, "encoder %s describes itself in no JSON: %s", info->name, error.text);
     json_object_set_new(object, "precision", json_string(info->precision == EC_PRECISION_BF16 ? "bf16" : "float32"));
     json_object_set(object, "architecture", architecture);
     if (f->modality == EC_MUSIC) {

@@ -1,7 +1,7 @@
 /* From media files to feature vectors: decoding, preprocessing and the frozen encoder of one modality.
  *
- * Everything that reads media uses this one way: building a cache, embedding a manifest, searching with a photo. A file's
- * features depend on the file and the configuration alone. */
+ * Everything that reads media uses this one way: building a cache, embedding a manifest, searching with a photo. A
+ * file's features depend on the file and the configuration alone. */
 #ifndef EC_PIPELINE_FEATURIZE_H
 #define EC_PIPELINE_FEATURIZE_H
 
@@ -34,9 +34,9 @@ const ec_cache_identity *ec__featurizer_identity(const ec_featurizer *featurizer
 /* Items that one call should get, for speed; any number is allowed. */
 int32_t ec__featurizer_batch(const ec_featurizer *featurizer);
 
-/* features (count, views, D) in host memory; rows of failed items are undefined. failures[count] says which failed (a broken file);
- * the return value is an error only for what concerns all items. Runs on all threads of the back end; one thread at a
- * time may call it. */
+/* features (count, views, D) in host memory; rows of failed items are undefined. failures[count] says which failed (a
+ * broken file); the return value is an error only for what concerns all items. Runs on all threads of the back end; one
+ * thread at a time may call it. */
 ec_status ec__featurize(ec_featurizer *featurizer, const ec_media_item *items, int32_t count, float *features,
                         ec_media_failure *failures);
 

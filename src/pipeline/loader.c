@@ -12,8 +12,8 @@
 #include "core/rng.h"
 #include "pipeline/replace.h"
 
-/* SLOTS: the batch in use and two ahead. AHEAD: how many steps before it is read a batch is announced; enough for a disk
- * to answer. RING: batches whose rows are drawn and not yet given back. */
+/* SLOTS: the batch in use and two ahead. AHEAD: how many steps before it is read a batch is announced; enough for a
+ * disk to answer. RING: batches whose rows are drawn and not yet given back. */
 enum { SLOTS = 3, AHEAD = 8, RING = SLOTS + AHEAD };
 
 typedef struct slot {
@@ -207,7 +207,8 @@ static ec_status allocate(ec_loader *l) {
     size_t bytes = ec__loader_bytes(&l->config, l->source);
     if (be) EC_RETURN_IF(be->memory->alloc_host(be, bytes, &l->memory));
     else l->memory = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN - 1) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
-    if (!l->memory) return EC_ERROR(EC_ERR_MEMORY, "no memory for %d batches of %d rows (%zu bytes)", SLOTS, l->rows, bytes);
+    if (!l->memory)
+        return EC_ERROR(EC_ERR_MEMORY, "no memory for %d batches of %d rows (%zu bytes)", SLOTS, l->rows, bytes);
     memset(l->memory, 0, bytes); /* pages are there before the first batch */
     ec_arena arena = ec__arena_over(l->memory, bytes);
     place(l, &arena);
@@ -226,8 +227,8 @@ static ec_status start_thread(ec_loader *l) {
     return EC_OK;
 }
 
-ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler, const ec_row_source source[EC_MODALITIES],
-                          ec_loader **out) {
+ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler,
+                          const ec_row_source source[EC_MODALITIES], ec_loader **out) {
     ec_status status = EC_OK;
     ec_loader *l = calloc(1, sizeof *l);
     if (!l) EC_FAIL(EC_ERR_MEMORY, "no memory for a loader");

@@ -20,8 +20,9 @@ typedef struct ec_row_source {
     const int32_t *label; /* class of every row, borrowed */
     /* out (count, D): item view[k] of row[k]. */
     ec_status (*read)(void *arg, const int64_t *row, const int32_t *view, int32_t count, float *out);
-    /* Can the row be read? Where not, another row of its class, or if there is none any other that may be drawn, takes its
-     * place: a function of seed, step, position and which rows are good. NULL: a row that cannot be read is an error. */
+    /* Can the row be read? Where not, another row of its class, or if there is none any other that may be drawn, takes
+     * its place: a function of seed, step, position and which rows are good. NULL: a row that cannot be read is an
+     * error. */
     bool (*good)(void *arg, int64_t row);
     /* Rows that will be read soon; returns at once. NULL: nothing is to be gained. */
     void (*will_need)(void *arg, const int64_t *row, int32_t count);
@@ -42,7 +43,7 @@ typedef struct ec_loader_config {
     int32_t rank, size;
     uint64_t seed;                /* of the views, and of rows in place of others */
     int64_t first_step, end_step; /* steps [first_step, end_step) are loaded */
-    ec_backend *be;               /* borrowed; batches lie in its host memory, where uploads need not wait. NULL: anywhere */
+    ec_backend *be; /* borrowed; batches lie in its host memory, where uploads need not wait. NULL: anywhere */
 } ec_loader_config;
 
 /* One batch of this rank; valid until the next call of ec__loader_next. */
@@ -57,15 +58,15 @@ typedef struct ec_loader ec_loader;
 
 /* Starts the thread. sampler and sources are borrowed; until the loader is closed they belong to its thread. Not
  * collective. */
-ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler, const ec_row_source source[EC_MODALITIES],
-                          ec_loader **out);
+ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler,
+                          const ec_row_source source[EC_MODALITIES], ec_loader **out);
 void ec__loader_close(ec_loader *loader); /* accepts NULL; ends the thread, whatever it is doing */
 
 /* Bytes of host memory that a loader takes. */
 size_t ec__loader_bytes(const ec_loader_config *config, const ec_row_source source[EC_MODALITIES]);
 
-/* The next batch, in the order of steps; *out is NULL after the last. Waits for it. An error of the thread comes here, in
- * place of the batch that it prevented, with the thread's record; and again at every further call. */
+/* The next batch, in the order of steps; *out is NULL after the last. Waits for it. An error of the thread comes here,
+ * in place of the batch that it prevented, with the thread's record; and again at every further call. */
 ec_status ec__loader_next(ec_loader *loader, const ec_batch **out);
 
 /* Nanoseconds that ec__loader_next has waited so far. */

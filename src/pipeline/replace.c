@@ -23,5 +23,6 @@ ec_status ec__replacement(const ec_row_source *from, const int64_t *candidate, i
             return EC_OK;
         }
     }
-    return EC_ERROR(EC_ERR_DATA, "every one of the %lld rows that may be drawn is in a corrupt block", (long long)count);
+    return EC_ERROR(EC_ERR_DATA, "every one of the %lld rows that may be drawn is in a corrupt block",
+                    (long long)count);
 }

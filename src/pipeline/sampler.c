@@ -109,7 +109,8 @@ void ec__sampler_free(ec_sampler *s) {
     free(s);
 }
 
-static void draw_balanced(const ec_sampler *s, ec_modality m, int64_t step, int64_t first, int32_t count, int64_t *row) {
+static void draw_balanced(const ec_sampler *s, ec_modality m, int64_t step, int64_t first, int32_t count,
+                          int64_t *row) {
     const pool *p = &s->pool[m];
     for (int32_t i = 0; i < count; i++) {
         ec_rng rng = ec__rng_at(s->config.seed, draw_purpose[m], (uint32_t)step, (uint64_t)(first + i));

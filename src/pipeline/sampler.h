@@ -1,7 +1,8 @@
 /* Which rows make the batch of a step: a pure function of seed and step.
  *
- * A batch has G positions per modality. Position p belongs to rank p / B, so the union of what ranks read does not depend
- * on their number, and any step can be asked for at any time: a run goes on after a restart as if nothing had been.
+ * A batch has G positions per modality. Position p belongs to rank p / B, so the union of what ranks read does not
+ * depend on their number, and any step can be asked for at any time: a run goes on after a restart as if nothing had
+ * been.
  *
  * class_balanced (as Emo-CLIM, ICASSP 2024): for every position a class, uniformly among those that the modality has;
  *   then a row of that class, uniformly. With replacement; images and music independently.
@@ -42,8 +43,8 @@ typedef struct ec_sampler ec_sampler;
 ec_status ec__sampler_new(const ec_sampler_config *config, const ec_sample_pool pool[EC_MODALITIES], ec_sampler **out);
 void ec__sampler_free(ec_sampler *sampler); /* accepts NULL */
 
-/* row (count) receives the rows of positions [first, first + count) of step's batch, 0 <= step < 2^32. EC_ERR_DATA for a
- * step that the indices file does not have. */
+/* row (count) receives the rows of positions [first, first + count) of step's batch, 0 <= step < 2^32. EC_ERR_DATA for
+ * a step that the indices file does not have. */
 ec_status ec__sampler_rows(ec_sampler *sampler, ec_modality modality, int64_t step, int64_t first, int32_t count,
                            int64_t *row);
 

@@ -60,7 +60,8 @@ void ec__indices_free(ec_indices *x) {
 
 int64_t ec__indices_steps(const ec_indices *x) { return x->steps; }
 
-ec_status ec__indices_rows(const ec_indices *x, ec_modality m, int64_t step, int64_t first, int32_t count, int64_t *row) {
+ec_status ec__indices_rows(const ec_indices *x, ec_modality m, int64_t step, int64_t first, int32_t count,
+                           int64_t *row) {
     if (step >= x->steps)
         return EC_ERROR(EC_ERR_DATA, "%s holds the rows of %lld steps; step %lld (counted from 0) is not among them",
                         x->path, (long long)x->steps, (long long)step);

@@ -8,7 +8,9 @@
 #include "core/log.h"
 #include "core/nearest.h"
 
-static int compare_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* The class that an image's label stands for: "from=to" in the map, else the label itself. */
 static const char *translate(const ec_text_list *map, const char *label) {
@@ -25,7 +27,8 @@ static const char *class_of(const ec_config *config, ec_modality modality, const
 /* Appends the classes of a manifest to names (count so far). */
 static void collect(const ec_config *config, ec_modality modality, const ec_manifest *manifest, const char **names,
                     int32_t *count) {
-    for (int32_t c = 0; c < manifest->classes; c++) names[(*count)++] = class_of(config, modality, manifest->class_name[c]);
+    for (int32_t c = 0; c < manifest->classes; c++)
+        names[(*count)++] = class_of(config, modality, manifest->class_name[c]);
 }
 
 /* The shared list of classes, sorted and without doubles. Its strings are those of config, own or other. */
@@ -72,8 +75,10 @@ ec_status ec__media_item_id(const ec_manifest_entry *entry, char **out) {
 }
 
 static ec_status add_sample(ec_samples *s, const ec_manifest_entry *entry, int64_t index, int32_t label) {
-    static const uint8_t splits[] = {[EC_MANIFEST_SPLIT_NONE] = EC_SPLIT_TRAIN, [EC_MANIFEST_SPLIT_TRAIN] = EC_SPLIT_TRAIN,
-                                     [EC_MANIFEST_SPLIT_VALID] = EC_SPLIT_VALID, [EC_MANIFEST_SPLIT_TEST] = EC_SPLIT_TEST};
+    static const uint8_t splits[] = {[EC_MANIFEST_SPLIT_NONE] = EC_SPLIT_TRAIN,
+                                     [EC_MANIFEST_SPLIT_TRAIN] = EC_SPLIT_TRAIN,
+                                     [EC_MANIFEST_SPLIT_VALID] = EC_SPLIT_VALID,
+                                     [EC_MANIFEST_SPLIT_TEST] = EC_SPLIT_TEST};
     s->item[s->count] = ec__media_item_of(entry, index);
     EC_RETURN_IF(ec__media_item_id(entry, &s->id[s->count]));
     s->label[s->count] = label;
@@ -105,7 +110,8 @@ static ec_status fill(const ec_config *config, ec_modality modality, ec_samples 
     if (left_out > 0)
         EC_INFO("%s: %lld samples with labels that are none of dataset.class_names are left out", s->manifest->name,
                 (long long)left_out);
-    if (s->count == 0) return EC_ERROR(EC_ERR_DATA, "%s: no sample has a label of dataset.class_names", s->manifest->name);
+    if (s->count == 0)
+        return EC_ERROR(EC_ERR_DATA, "%s: no sample has a label of dataset.class_names", s->manifest->name);
     return EC_OK;
 }
 

@@ -44,4 +44,5 @@ section final runscript >final/run.sh
 chroot final /bin/sh /run.sh --version >version
 [ "$(cat version)" = "$("$emoclim" --version)" ] || complain "the version is $(cat version)"
 [ ! -e final/packages ] && [ ! -e final/source ] || complain "sources or packages were left"
+release
 finish "$(du -sh final | cut -f1) in the final stage"
