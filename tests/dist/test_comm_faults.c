@@ -2,22 +2,18 @@
  * What happens when ranks go astray. A run that is meant to die cannot report about itself: this program starts mpirun
  * on itself with the name of a fault, and looks at the exit code, the time and the log. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/clock.h"
 #include "core/log.h"
 #include "dist/comm.h"
 #include "support.h"
+#include "trial.h"
 
 extern char **environ;
-
-static char program[4096];
 
 static void print_log(void *arg, ec_log_level level, int rank, const char *text) {
     (void)arg, (void)level;
@@ -76,144 +72,94 @@ static int astray(const char *fault, const char *kind) {
     return ec_status_exit_code(status);
 }
 
-/* Processes of this program that were started with that argument. */
-static int count_processes(const char *mark) {
-    int count = 0;
-    DIR *all = opendir("/proc");
-    assert_non_null(all);
-    for (struct dirent *entry = readdir(all); entry; entry = readdir(all)) {
-        char path[300], line[4096] = "";
-        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
-        FILE *file = fopen(path, "r");
-        if (!file) continue;
-        size_t n = fread(line, 1, sizeof line - 1, file);
-        fclose(file);
-        count += n > strlen(mark) && strcmp(line + n - 1 - strlen(mark), mark) == 0;
-    }
-    closedir(all);
-    return count;
-}
-
-/* A fault on three ranks, while and after it happens. */
-typedef struct trial {
-    FILE *pipe;
-    int64_t start_ns;
-    char mark[64];
-    char text[16384]; /* what the ranks and mpirun wrote */
-} trial;
-
-static void start(trial *t, const char *fault, const char *kind) {
-    static int number;
-    char command[8192];
-    t->start_ns = ec__now_ns();
-    snprintf(t->mark, sizeof t->mark, "mark-%d-%d", (int)getpid(), number++);
-    snprintf(command, sizeof command, "%s/tests/support/mpirun.sh 3 %s %s %s %s 2>&1", EMOCLIM_SOURCE_DIR, program, fault,
-             kind, t->mark);
-    t->pipe = popen(command, "r");
-    assert_non_null(t->pipe);
-}
-
-/* Returns the exit code. Afterwards nobody is left. */
-static int finish(trial *t) {
-    size_t n = fread(t->text, 1, sizeof t->text - 1, t->pipe);
-    t->text[n] = '\0';
-    int status = pclose(t->pipe);
-    print_message("%s", t->text);
-    test_limit("seconds until all ranks had ended", ec__seconds_since(t->start_ns), 16);
-    assert_int_equal(count_processes(t->mark), 0);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
 /* With shared memory, and by messages; both at once, for they mostly wait. */
 static const char *const kinds[] = {"mpi", "mpi-plain"};
-enum { KINDS = 2 };
+enum { KINDS = 2, MOST_S = 16 };
 
-static void run_both(trial t[KINDS], const char *fault, int code) {
-    for (int k = 0; k < KINDS; k++) start(&t[k], fault, kinds[k]);
-    for (int k = 0; k < KINDS; k++) assert_int_equal(finish(&t[k]), code);
-}
-
-static void expect_text(const char *text, const char *part) {
-    if (!strstr(text, part)) fail_msg("\"%s\" is not in the log:\n%s", part, text);
+static void run_both(test_trial t[KINDS], const char *fault, int code) {
+    for (int k = 0; k < KINDS; k++) test_trial_start(&t[k], fault, kinds[k]);
+    for (int k = 0; k < KINDS; k++) assert_int_equal(test_trial_finish(&t[k], MOST_S), code);
 }
 
 /* The log names rank r of this host as missing from the gather, for that reason. Who speaks: the lowest other rank. */
-static void expect_missing(const char *text, int r, const char *reason) {
+static void expect_missing(const test_trial *t, int r, const char *reason) {
     char host[64] = "", part[256];
     assert_int_equal(gethostname(host, sizeof host - 1), 0);
     snprintf(part, sizeof part, "rank %d on %s waited ", r == 0, host);
-    expect_text(text, part);
-    snprintf(part, sizeof part, "s in all_gather (collective 2, step 57); not arrived: rank %d on %s (%s", r, host, reason);
-    expect_text(text, part);
+    test_trial_expect(t, part);
+    snprintf(part, sizeof part, "s in all_gather (collective 2, step 57); not arrived: rank %d on %s (%s", r, host,
+             reason);
+    test_trial_expect(t, part);
 }
 
 static void test_stopped_rank_is_named(void **state) {
     (void)state;
-    trial t[KINDS];
+    test_trial t[KINDS];
     run_both(t, "stop0", 5);
-    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 0, "no answer for 1.");
+    for (int k = 0; k < KINDS; k++) expect_missing(&t[k], 0, "no answer for 1.");
     run_both(t, "stop2", 5);
-    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 2, "no answer for 1.");
-    expect_text(t[0].text, "rank 0 on ");
-    expect_text(t[0].text, " waits for it in all_gather (collective 2, step 57); the run ends after 1.0 s of silence");
+    for (int k = 0; k < KINDS; k++) expect_missing(&t[k], 2, "no answer for 1.");
+    test_trial_expect(&t[0], "rank 0 on ");
+    test_trial_expect(&t[0],
+                      " waits for it in all_gather (collective 2, step 57); the run ends after 1.0 s of silence");
 }
 
 /* The launcher notices a death, too, and its exit code tells the signal; it leaves the others about a second. */
 static void test_killed_rank_is_named(void **state) {
     (void)state;
-    trial t[KINDS];
+    test_trial t[KINDS];
     run_both(t, "kill0", 128 + SIGKILL);
-    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 0, "its process has ended)");
+    for (int k = 0; k < KINDS; k++) expect_missing(&t[k], 0, "its process has ended)");
     run_both(t, "kill1", 128 + SIGKILL);
-    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 1, "its process has ended)");
+    for (int k = 0; k < KINDS; k++) expect_missing(&t[k], 1, "its process has ended)");
 }
 
 static void test_busy_rank_is_waited_for(void **state) {
     (void)state;
-    trial t[KINDS];
+    test_trial t[KINDS];
     run_both(t, "late", 0);
     for (int k = 0; k < KINDS; k++) {
-        expect_text(t[k].text, "[1] rank 1 on ");
-        expect_text(t[k].text, " (alive, looking out of the window for 1 s, step 57); it goes on up to 2 s");
+        test_trial_expect(&t[k], "[1] rank 1 on ");
+        test_trial_expect(&t[k], " (alive, looking out of the window for 1 s, step 57); it goes on up to 2 s");
     }
     run_both(t, "absent", 5);
-    for (int k = 0; k < KINDS; k++) expect_missing(t[k].text, 2, "alive, looking out of the window for 2 s, step 57)");
+    for (int k = 0; k < KINDS; k++) expect_missing(&t[k], 2, "alive, looking out of the window for 2 s, step 57)");
 }
 
 static void test_wrong_collective(void **state) {
     (void)state;
-    trial t[KINDS];
+    test_trial t[KINDS];
     run_both(t, "other", 5);
     for (int k = 0; k < KINDS; k++)
-        expect_text(t[k].text, "rank 0 called all_gather of 8 bytes as collective number 2, but rank 1 called barrier");
+        test_trial_expect(&t[k],
+                          "rank 0 called all_gather of 8 bytes as collective number 2, but rank 1 called barrier");
     run_both(t, "size", 5);
     for (int k = 0; k < KINDS; k++)
-        expect_text(t[k].text,
-                    "called all_gather of 8 bytes as collective number 2, but rank 1 called all_gather of 16 bytes");
+        test_trial_expect(
+            &t[k], "called all_gather of 8 bytes as collective number 2, but rank 1 called all_gather of 16 bytes");
     run_both(t, "close", 5);
-    expect_text(t[0].text, "called all_gather of 8 bytes as collective number 2, but rank 1 called close");
-    expect_text(t[1].text, "rank 1 called close");
+    test_trial_expect(&t[0], "called all_gather of 8 bytes as collective number 2, but rank 1 called close");
+    test_trial_expect(&t[1], "rank 1 called close");
 }
 
 static void test_abort_and_exit(void **state) {
     (void)state;
-    trial t[KINDS];
+    test_trial t[KINDS];
     run_both(t, "abort", 7);
-    for (int k = 0; k < KINDS; k++) expect_text(t[k].text, "[1] the disk of this rank is on fire");
+    for (int k = 0; k < KINDS; k++) test_trial_expect(&t[k], "[1] the disk of this rank is on fire");
     run_both(t, "death", 9);
 }
 
 /* An error that one rank has ends all at once, with its own exit code; one that all have ends none before its time. */
 static void test_failure_of_one(void **state) {
     (void)state;
-    trial t[KINDS];
+    test_trial t[KINDS];
     run_both(t, "alone", 3); /* the deadline is a minute */
     for (int k = 0; k < KINDS; k++)
-        expect_text(t[k].text, "[2] row 5 of music.h5 cannot be read (ending all ranks with exit code 3)");
+        test_trial_expect(&t[k], "[2] row 5 of music.h5 cannot be read (ending all ranks with exit code 3)");
     run_both(t, "together", 3);
     for (int k = 0; k < KINDS; k++) {
-        expect_text(t[k].text, "[0] row 5 of music.h5 cannot be read\n");
+        test_trial_expect(&t[k], "[0] row 5 of music.h5 cannot be read\n");
         if (strstr(t[k].text, "ending all ranks")) fail_msg("an error that all have was taken for one rank's");
     }
 }
@@ -266,8 +212,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_failure_of_one),
     };
     if (argc == 4) return astray(argv[1], argv[2]);
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length < 0) return 1;
     leave_launcher();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
