@@ -71,6 +71,16 @@ if ! pkg-config --exists yaml-0.1 jansson 2>/dev/null || ! command -v mpirun >/d
     . "$where/bundle/env.sh"
 fi
 
+# cuDNN and NCCL may lie in a Python's packages only.
+for folder in $("$python" -c 'import nvidia; print(*nvidia.__path__)' 2>/dev/null); do
+    for library in cudnn nccl; do
+        [ -d "$folder/$library/lib" ] || continue
+        export CMAKE_INCLUDE_PATH=${CMAKE_INCLUDE_PATH:+$CMAKE_INCLUDE_PATH:}$folder/$library/include
+        export CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:+$CMAKE_LIBRARY_PATH:}$folder/$library/lib
+        export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder/$library/lib
+    done
+done
+
 build=build/gpu
 architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
 part configure 60 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DEMOCLIM_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$architecture-real" || exit 1
