@@ -55,8 +55,7 @@ pattern= without=(-LE '^slow$')
 for label in unit golden dist cli fault cuemu gpu cluster slow; do
     if wanted $label; then pattern="${pattern:+$pattern|}^$label\$"; fi
 done
-# One more than there are processors in a small machine: many tests wait most of the time.
-[ -z "$pattern" ] || run_ctest release 3 -L "$pattern" "${without[@]}"
+[ -z "$pattern" ] || run_ctest release 2 -L "$pattern" "${without[@]}"
 
 if wanted sanitize; then
     echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden, emulated CUDA and one test on ranks"

@@ -69,7 +69,8 @@ goes_on() { # NAME: as if it had never stopped
     [ "$(digest "$1")" = "$(digest "$1.whole")" ] || complain "$1: other weights than on one host in one piece"
 }
 
-# A cut of 2.5 s, then one for good; the deadline comes before mpirun notices.
+# A cut of 2.5 s, then one for good. Whether the ranks' deadline of 5 s or mpirun, which looks every 4 s and waits for 3 more,
+# is first to notice is chance: mpirun's own code is then 205 in place of 5, as the guide says. The ranks say the same.
 start cut distributed.deadline_s=5
 "$support/netns.sh" cut "$prefix" 3
 sleep 2.5
@@ -82,7 +83,12 @@ done
 [ "$(lines cut.log)" -gt $((before + 20)) ] || complain "no steps after a short cut: $(tail -c 1200 cut.log)"
 "$support/netns.sh" cut "$prefix" 3
 ends_within 20 # the deadline and 15 s
-[ "$code" -eq 5 ] || complain "cut: exit code $code, expected 5"
+case $code in
+5) ;;
+205) matches cut.log 'lost communication with a remote daemon' ;;
+*) complain "cut: exit code $code, expected 5, or 205 from mpirun" ;;
+esac
+matches cut.log '\(ending all ranks with exit code 5\)'
 matches cut.log "rank 0 on ${prefix}1 waited .* s in [a-z_]+ \(collective [0-9]+, step [0-9]+\); not arrived: rank 2 on ${prefix}3 \(no answer"
 "$support/netns.sh" heal "$prefix" 3
 goes_on cut
