@@ -47,13 +47,12 @@ static ec_status parse_ranks(const char *text, int32_t *out) {
 
 /* Collective. What was given, and the rest as measured. */
 static ec_status machine_of(const options *o, const cli_session *s, ec_machine *out) {
-    EC_RETURN_IF(cli_measure_machine(s->be, s->comm, out));
-    if (o->flops > 0) out->flops = o->flops * 1e9;
-    if (o->memory > 0) out->memory = o->memory * 1e9;
-    if (o->bus > 0) out->bus = o->bus * 1e9;
-    if (o->operation > 0) out->operation = o->operation * 1e-6;
-    if (o->collective > 0) out->collective = o->collective * 1e-6;
-    return EC_OK;
+    *out = (ec_machine){.flops = o->flops * 1e9,
+                        .memory = o->memory * 1e9,
+                        .bus = o->bus * 1e9,
+                        .operation = o->operation * 1e-6,
+                        .collective = o->collective * 1e-6};
+    return cli_measure_machine(s->be, s->comm, out);
 }
 
 static double mb(size_t bytes) { return (double)bytes * 1e-6; }

@@ -53,7 +53,7 @@ ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALIT
 const float *ec__heads_z(const ec_heads_pass *pass, ec_modality modality, int32_t e);
 float *ec__heads_grad_z(ec_heads_pass *pass, ec_modality modality, int32_t e);
 
-/* Collective; allocates nothing; may be recorded. From the gradients at ec__heads_grad_z to the gradient of every parameter, summed over
+/* Collective; allocates nothing; may be recorded. From the gradients at ec__heads_grad_z to that of every parameter, summed over
  * all ranks, in grad (params.total, back end memory; gaps and zero_gradient tensors get 0). */
 ec_status ec__heads_backward(ec_heads_pass *pass, float *grad);
 
