@@ -2,7 +2,7 @@
  * vision transformer, convolutions with folded BatchNorm.
  *
  * Rows that leave an operation depend on the same rows that enter it and on nothing else: neither on how many rows
- * there are nor on their place. Only conv is an exception: its batch is fixed when the layer is made.
+ * there are nor on their place. Only conv and spectra are exceptions: their batch is fixed when they are made.
  *
  * Activations are float32 or, between an operation and the linear layer that consumes it, the layer's own precision. */
 #ifndef EC_COMPUTE_OPS_ENCODER_H
@@ -55,6 +55,27 @@ typedef struct ec_maps {
     int32_t batch, channels, height, width;
 } ec_maps;
 
+/* Log-mel spectrograms of waveforms. A frame is centred on each multiple of the hop, the waveform being continued at both
+ * ends by reflection; window, FFT, power, then the filterbank's bands, and of these the decibels
+ * 10 log10(max(x, 1e-10)): absolute silence is exactly -100. Last an affine map, y = scale * x + offset. */
+typedef struct ec_spectra ec_spectra;
+
+typedef struct ec_spectra_desc {
+    int32_t batch;     /* every run puts out exactly this many */
+    int32_t samples;   /* of a clip, more than n_fft / 2: reflection needs them */
+    int32_t n_fft;     /* even, 16 to 65536; a GPU takes at most 1024 */
+    int32_t hop;       /* 1 to n_fft */
+    int32_t mels;      /* 1 to 1024 */
+    bool frames_first; /* a clip's spectrogram is (T, mels) instead of (mels, T) */
+    bool power;        /* of the bands, instead of decibels */
+    float scale, offset;
+    const float *window;     /* (n_fft) */
+    const float *filterbank; /* (n_fft/2+1, mels), not negative */
+} ec_spectra_desc;
+
+/* T */
+static inline int64_t ec__spectra_frames(const ec_spectra_desc *desc) { return 1 + desc->samples / desc->hop; }
+
 typedef enum ec_pooling { EC_POOL_MAX, EC_POOL_AVERAGE } ec_pooling;
 
 struct ec_encoder_ops {
@@ -93,6 +114,17 @@ struct ec_encoder_ops {
     /* Largest or mean value of each map: y (batch, channels). */
     ec_status (*pool)(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x,
                       float *y);
+
+    /* window and filterbank are read from host memory and not kept. EC_ERR_USAGE for sizes outside their range,
+     * EC_ERR_DATA for clips that are too short, or a filterbank that is negative or not finite. */
+    ec_status (*spectra_new)(ec_backend *be, const ec_spectra_desc *desc, ec_spectra **out);
+    void (*spectra_free)(ec_backend *be, ec_spectra *spectra); /* accepts NULL */
+    /* Of the work memory that a run needs. */
+    size_t (*spectra_bytes)(ec_backend *be, const ec_spectra *spectra);
+    /* y (batch, mels, T) of waveforms (count, samples), count <= batch; clips behind them are silence. Samples that are
+     * not finite make the numbers of their frames so. work has spectra_bytes, aligned to EC_ARENA_ALIGN. */
+    ec_status (*spectra)(ec_backend *be, ec_stream *stream, const ec_spectra *spectra, int32_t count,
+                         const float *waveforms, void *work, float *y);
 };
 
 #endif

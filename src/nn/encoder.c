@@ -20,8 +20,6 @@ struct ec_encoder {
     void *probe_arg;
     int32_t width;    /* tasks that can run at the same time */
     void **workspace; /* one a stream */
-    char *staging;    /* of all tasks of the largest call so far */
-    size_t staging_bytes;
 };
 
 ec_status ec__encoder_kind_parse(const char *name, ec_encoder_kind *out) {
@@ -88,16 +86,11 @@ void ec__encoder_free(ec_encoder *encoder) {
     for (int32_t i = 0; encoder->workspace && i < encoder->width; i++)
         encoder->be->memory->free(encoder->be, encoder->workspace[i]);
     free(encoder->workspace);
-    encoder->be->memory->free_host(encoder->be, encoder->staging);
     if (encoder->net.free) encoder->net.free(encoder->net.state, encoder->be);
     free(encoder);
 }
 
 const ec_encoder_info *ec__encoder_info(const ec_encoder *encoder) { return &encoder->info; }
-
-static size_t staging_step(const ec_encoder *encoder) {
-    return (encoder->net.staging + EC_ARENA_ALIGN - 1) / EC_ARENA_ALIGN * EC_ARENA_ALIGN;
-}
 
 typedef struct batch {
     ec_encoder *encoder;
@@ -106,50 +99,27 @@ typedef struct batch {
     float *embeddings;
 } batch;
 
-/* stream NULL: for work of the host. */
 static ec_encode call_of(const batch *b, int32_t task, ec_stream *stream) {
     const ec_encoder *e = b->encoder;
     const int32_t first = task * b->per_task, left = b->count - first;
     return (ec_encode){
         .be = e->be,
         .stream = stream,
-        .workspace = stream ? e->workspace[e->be->stream_index(stream)] : NULL,
+        .workspace = e->workspace[e->be->stream_index(stream)],
         .workspace_bytes = e->net.workspace,
         .first = first,
         .count = left < b->per_task ? left : b->per_task,
         .inputs = b->inputs + (size_t)first * (size_t)e->info.input_count,
         .embeddings = b->embeddings + (size_t)first * (size_t)e->info.embedding,
-        .staging = e->staging ? e->staging + (size_t)task * staging_step(e) : NULL,
         .probe = e->probe,
         .probe_arg = e->probe_arg,
     };
-}
-
-static ec_status prepare_task(void *arg, int32_t task, int32_t worker) {
-    const batch *b = arg;
-    const ec_encode call = call_of(b, task, NULL);
-    (void)worker;
-    return b->encoder->net.prepare(b->encoder->net.state, &call);
 }
 
 static ec_status encode_task(void *arg, int32_t task, ec_stream *stream) {
     const batch *b = arg;
     const ec_encode call = call_of(b, task, stream);
     return b->encoder->net.forward(b->encoder->net.state, &call);
-}
-
-static ec_status prepare_tasks(ec_encoder *e, batch *b, int32_t tasks) {
-    const size_t bytes = (size_t)tasks * staging_step(e);
-    void *memory = NULL;
-    if (bytes > e->staging_bytes) {
-        e->be->memory->free_host(e->be, e->staging);
-        e->staging = NULL;
-        e->staging_bytes = 0;
-        EC_RETURN_IF(e->be->memory->alloc_host(e->be, bytes, &memory));
-        e->staging = memory;
-        e->staging_bytes = bytes;
-    }
-    return e->net.prepare ? ec__pool_run(e->be->pool, tasks, prepare_task, b) : EC_OK;
 }
 
 /* Whoever is shown inner layers waits for each of them, which only the main stream allows. */
@@ -173,7 +143,6 @@ ec_status ec__encoder_forward(ec_encoder *encoder, int32_t count, const float *i
     batch b = {.encoder = encoder, .count = count, .inputs = inputs, .embeddings = embeddings};
     b.per_task = samples_per_task(encoder, count);
     const int32_t tasks = (count + b.per_task - 1) / b.per_task;
-    EC_RETURN_IF(prepare_tasks(encoder, &b, tasks));
     const ec_status status = enqueue_tasks(encoder, &b, tasks);
     if (status == EC_OK) return encoder->be->synchronize(encoder->be);
     const ec_error record = *ec_error_last();

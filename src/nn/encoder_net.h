@@ -14,7 +14,6 @@ typedef struct ec_encode {
     int32_t count;   /* at most the network's micro_batch */
     const float *inputs; /* host */
     float *embeddings;   /* host */
-    void *staging;       /* host: what this task uploads besides its inputs; kept until its work has ended */
     ec_encoder_probe probe;
     void *probe_arg;
 } ec_encode;
@@ -23,9 +22,6 @@ typedef struct ec_net {
     void *state;
     int32_t micro_batch; /* samples a task at most */
     size_t workspace;    /* bytes for that many */
-    size_t staging;      /* bytes of a task's staging memory; 0: none */
-    /* Work of the host that comes before forward, on any thread: fills staging. NULL: none. */
-    ec_status (*prepare)(const void *state, const ec_encode *call);
     /* Enqueues; nothing that it uploads or downloads may be touched before the back end has been synchronized. */
     ec_status (*forward)(const void *state, const ec_encode *call);
     void (*free)(void *state, ec_backend *be);

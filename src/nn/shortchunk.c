@@ -1,7 +1,6 @@
 /* Forward pass of ShortChunkCNN_Res. */
 #include "nn/shortchunk.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,60 +20,42 @@ typedef struct layer {
 typedef struct shortchunk {
     int32_t c, samples, frames;
     ec_pooling pooling;
-    ec_logmel *logmel;
-    float scale, offset; /* spec_bn */
+    ec_spectra *spectra; /* with spec_bn behind them */
     layer layers[EC_SHORTCHUNK_LAYERS];
 } shortchunk;
 
 /* Arrays of one task in its workspace. */
 typedef struct scratch {
+    float *clips;         /* (n, L) */
     float *input;         /* (n, 1, mels, T) plain */
-    float *maps[BUFFERS]; /* each large enough for the output of any layer */
+    float *maps[BUFFERS]; /* each large enough for the output of any layer, and for the work of the spectra */
     float *result;        /* (n, D) */
 } scratch;
 
 static scratch carve(const shortchunk *net, ec_backend *be, ec_arena *arena) {
     size_t largest = be->encoder->maps_bytes(be, &net->layers[0].in);
+    const size_t work = be->encoder->spectra_bytes(be, net->spectra);
+    if (work > largest) largest = work;
     for (int i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
         const size_t bytes = be->encoder->maps_bytes(be, &net->layers[i].out);
         if (bytes > largest) largest = bytes;
     }
-    scratch s = {.input = ec__arena_take(arena, (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames,
-                                         sizeof(float))};
+    scratch s = {
+        .clips = ec__arena_take(arena, (size_t)MICRO_BATCH * (size_t)net->samples, sizeof(float)),
+        .input = ec__arena_take(arena, (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames, sizeof(float)),
+    };
     for (int i = 0; i < BUFFERS; i++) s.maps[i] = ec__arena_take(arena, largest, 1);
     s.result = ec__arena_take(arena, (size_t)MICRO_BATCH * 4 * (size_t)net->c, sizeof(float));
     return s;
 }
 
-static size_t input_bytes(const shortchunk *net) {
-    return sizeof(float) * (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames;
-}
-
-/* Normalised log-mel spectrograms of the clips into host memory (n, mels, T); missing clips repeat the last one. */
-static ec_status spectrograms(const void *state, const ec_encode *call) {
-    ec_status status = EC_OK;
-    const shortchunk *net = state;
-    float *out = call->staging;
-    const size_t size = (size_t)EC_SHORTCHUNK_MELS * (size_t)net->frames, bytes = ec__logmel_workspace(net->logmel);
-    void *workspace = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
-    if (!workspace) EC_FAIL(EC_ERR_MEMORY, "no memory for a spectrogram");
-    for (int32_t i = 0; i < MICRO_BATCH; i++) {
-        float *to = out + (size_t)i * size;
-        if (i >= call->count) {
-            memcpy(to, to - size, size * sizeof *to);
-            continue;
-        }
-        EC_TRY(ec__logmel(net->logmel, call->inputs + (size_t)i * (size_t)net->samples, net->samples, workspace, to));
-        for (size_t j = 0; j < size; j++) to[j] = to[j] * net->scale + net->offset;
-    }
-done:
-    free(workspace);
-    return status;
-}
-
+/* Normalised log-mel spectrograms of the clips into maps[0]; missing clips are silence. */
 static ec_status load_input(const shortchunk *net, const ec_encode *call, const scratch *s) {
-    EC_RETURN_IF(call->be->memory->upload(call->be, call->stream, s->input, call->staging, input_bytes(net)));
-    return call->be->encoder->maps_load(call->be, call->stream, &net->layers[0].in, s->input, s->maps[0]);
+    ec_backend *be = call->be;
+    const size_t bytes = sizeof(float) * (size_t)call->count * (size_t)net->samples;
+    EC_RETURN_IF(be->memory->upload(be, call->stream, s->clips, call->inputs, bytes));
+    EC_RETURN_IF(be->encoder->spectra(be, call->stream, net->spectra, call->count, s->clips, s->maps[1], s->input));
+    return be->encoder->maps_load(be, call->stream, &net->layers[0].in, s->input, s->maps[0]);
 }
 
 /* Shows a layer's maps to the probe. */
@@ -131,7 +112,7 @@ static void net_free(void *state, ec_backend *be) {
         be->encoder->conv_free(be, net->layers[i].conv_2);
         be->encoder->conv_free(be, net->layers[i].conv_3);
     }
-    ec__logmel_free(net->logmel);
+    be->encoder->spectra_free(be, net->spectra);
     free(net);
 }
 
@@ -154,9 +135,8 @@ static ec_status build_layers(ec_backend *be, const ec_weights *weights, shortch
     for (int32_t i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
         layer *l = &net->layers[i];
         ec_conv_desc desc = {.batch = MICRO_BATCH, .in_channels = maps.channels, .in_height = maps.height,
-                             .in_width = maps.width, .out_channels = ec__shortchunk_channels(net->c,
-                                                                                             i + 1), .kernel = 3,
-                             .stride = 2, .padding = 1};
+                             .in_width = maps.width, .out_channels = ec__shortchunk_channels(net->c, i + 1),
+                             .kernel = 3, .stride = 2, .padding = 1};
         l->in = maps;
         maps = (ec_maps){MICRO_BATCH, desc.out_channels, ec__conv_size(maps.height, 3, 2, 1),
                          ec__conv_size(maps.width, 3, 2, 1)};
@@ -181,14 +161,14 @@ static const ec_weight *named(const ec_weights *weights, const char *name) {
 }
 
 /* The spectrogram's constants as stored, or computed and put among the weights, so that they count in the hash. */
-static ec_status build_logmel(ec_weights *weights, shortchunk *net) {
+static ec_status build_spectra(ec_backend *be, ec_weights *weights, shortchunk *net) {
+    double scale, offset;
     ec_logmel_config config = ec__logmel_shortchunk();
     const ec_weight *window = named(weights, "spec.spectrogram.window"), *bank = named(weights, "spec.mel_scale.fb");
     if (window->found) {
         config.window = window->data;
     } else {
-        for (int32_t i = 0; i < EC_SHORTCHUNK_FFT; i++) /* periodic Hann */
-            window->data[i] = (float)(0.5 - 0.5 * cos(2 * 3.14159265358979323846 * i / EC_SHORTCHUNK_FFT));
+        ec__hann_window(EC_SHORTCHUNK_FFT, window->data);
     }
     if (bank->found) {
         config.filterbank = bank->data;
@@ -199,7 +179,10 @@ static ec_status build_logmel(ec_weights *weights, shortchunk *net) {
         for (int64_t i = 0; i < bank->count; i++) bank->data[i] = (float)exact[i];
         free(exact);
     }
-    return ec__logmel_new(&config, &net->logmel);
+    ec__shortchunk_affine(weights, "spec_bn", 0, &scale, &offset);
+    const ec_spectra_desc shape = {.batch = MICRO_BATCH, .samples = net->samples, .scale = (float)scale,
+                                   .offset = (float)offset};
+    return ec__logmel_open(be, &config, &shape, &net->spectra);
 }
 
 static double operations(const shortchunk *net) {
@@ -247,7 +230,6 @@ ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options,
     ec_status status = EC_OK;
     ec_weights weights = {0};
     ec_arena arena = ec__arena_counting();
-    double scale, offset;
     shortchunk *net = calloc(1, sizeof *net);
     if (!net) EC_FAIL(EC_ERR_MEMORY, "no memory for ShortChunkCNN");
     if (options->precision != EC_PRECISION_FLOAT32)
@@ -257,17 +239,14 @@ ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options,
     if (net->samples <= EC_SHORTCHUNK_FFT || net->samples > 1 << 24)
         EC_FAIL(EC_ERR_CONFIG, "ShortChunkCNN: clips of %d samples; expected 513 to 2^24", net->samples);
     EC_TRY(load(be, options, source, net, &weights));
-    EC_TRY(build_logmel(&weights, net));
-    net->frames = (int32_t)ec__logmel_frames(net->logmel, net->samples);
+    net->frames = 1 + net->samples / EC_SHORTCHUNK_HOP;
+    EC_TRY(build_spectra(be, &weights, net));
     EC_TRY(ec__weights_hash(&weights, info->sha256));
-    ec__shortchunk_affine(&weights, "spec_bn", 0, &scale, &offset);
-    net->scale = (float)scale;
-    net->offset = (float)offset;
     EC_TRY(build_layers(be, &weights, net));
     describe(net, &weights, named(&weights, "spec.mel_scale.fb")->found ? "stored" : "computed", info);
     carve(net, be, &arena);
     *out = (ec_net){.state = net, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena),
-                    .staging = input_bytes(net), .prepare = spectrograms, .forward = forward, .free = net_free};
+                    .forward = forward, .free = net_free};
     net = NULL;
 done:
     net_free(net, be);

@@ -12,7 +12,13 @@
 
 #include "nn/weights.h"
 
-enum { EC_SHORTCHUNK_LAYERS = 7, EC_SHORTCHUNK_MELS = 128, EC_SHORTCHUNK_BINS = 257, EC_SHORTCHUNK_FFT = 512 };
+enum {
+    EC_SHORTCHUNK_LAYERS = 7,
+    EC_SHORTCHUNK_MELS = 128,
+    EC_SHORTCHUNK_BINS = 257,
+    EC_SHORTCHUNK_FFT = 512,
+    EC_SHORTCHUNK_HOP = 256,
+};
 
 /* Channels that layer (1 to 7; 0 is the spectrogram) puts out at width c. */
 static inline int32_t ec__shortchunk_channels(int32_t c, int32_t layer) {

@@ -51,6 +51,7 @@ only 'yaml\.h' '^src/config/' libyaml
 only 'hdf5\.h' '^src/cache/' HDF5
 only 'mpi\.h' '^src/dist/' MPI
 only 'dnnl' '^src/compute/cpu/' oneDNN
+only 'fftw3' '^src/compute/cpu/' FFTW
 only 'omp\.h' '^src/compute/cpu/' OpenMP
 only '(cuda|cublas|cudnn|cufft)' '^src/compute/cuda/|^src/dist/comm_nccl' CUDA
 only 'nccl' '^src/dist/comm_nccl' NCCL

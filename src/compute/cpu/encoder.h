@@ -23,6 +23,13 @@ ec_status ec__cpu_maps_store(ec_backend *be, ec_stream *stream, const ec_maps *m
 ec_status ec__cpu_pool(ec_backend *be, ec_stream *stream, const ec_maps *maps, ec_pooling pooling, const float *x,
                        float *y);
 
+/* spectra.c */
+ec_status ec__cpu_spectra_new(ec_backend *be, const ec_spectra_desc *desc, ec_spectra **out);
+void ec__cpu_spectra_free(ec_backend *be, ec_spectra *spectra);
+size_t ec__cpu_spectra_bytes(ec_backend *be, const ec_spectra *spectra);
+ec_status ec__cpu_spectra(ec_backend *be, ec_stream *stream, const ec_spectra *spectra, int32_t count,
+                          const float *waveforms, void *work, float *y);
+
 /* encoder_ops.c: does oneDNN multiply bf16 with instructions for it? */
 bool ec__cpu_has_bf16(void);
 

@@ -94,4 +94,8 @@ const ec_encoder_ops ec__cpu_encoder_ops = {
     .maps_load = ec__cpu_maps_load,
     .maps_store = ec__cpu_maps_store,
     .pool = ec__cpu_pool,
+    .spectra_new = ec__cpu_spectra_new,
+    .spectra_free = ec__cpu_spectra_free,
+    .spectra_bytes = ec__cpu_spectra_bytes,
+    .spectra = ec__cpu_spectra,
 };

@@ -279,4 +279,8 @@ const ec_encoder_ops ec__cuda_encoder_ops = {
     .maps_load = maps_move,
     .maps_store = maps_move,
     .pool = pool,
+    .spectra_new = ec__cuda_spectra_new,
+    .spectra_free = ec__cuda_spectra_free,
+    .spectra_bytes = ec__cuda_spectra_bytes,
+    .spectra = ec__cuda_spectra,
 };

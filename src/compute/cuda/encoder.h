@@ -1,5 +1,5 @@
 /* What the files of ops_encoder.h share on a GPU: encoder.cu has the table and the small operations, attention.cu,
- * linear.c (cuBLASLt) and conv.c (cuDNN) the large ones. Arguments as in ops_encoder.h. */
+ * linear.c (cuBLASLt), conv.c (cuDNN) and spectra.c (cuFFT) the large ones. Arguments as in ops_encoder.h. */
 #ifndef EC_COMPUTE_CUDA_ENCODER_H
 #define EC_COMPUTE_CUDA_ENCODER_H
 
@@ -27,7 +27,14 @@ ec_status ec__cuda_conv_new(ec_backend *be, const ec_conv_desc *desc, const floa
 void ec__cuda_conv_free(ec_backend *be, ec_conv *layer);
 ec_status ec__cuda_conv(ec_backend *be, ec_stream *stream, const ec_conv *layer, const float *x, float *y);
 
-/* encoder.cu, for the other two */
+/* spectra.c */
+ec_status ec__cuda_spectra_new(ec_backend *be, const ec_spectra_desc *desc, ec_spectra **out);
+void ec__cuda_spectra_free(ec_backend *be, ec_spectra *spectra);
+size_t ec__cuda_spectra_bytes(ec_backend *be, const ec_spectra *spectra);
+ec_status ec__cuda_spectra(ec_backend *be, ec_stream *stream, const ec_spectra *spectra, int32_t count,
+                           const float *waveforms, void *work, float *y);
+
+/* encoder.cu, for the others */
 
 /* In place y = act(y + bias) of m rows of n, ldy apart; bias is float32, or NULL. */
 ec_status ec__cuda_bias_activation(ec_stream *stream, int32_t m, int32_t n, int32_t ldy, const float *bias,

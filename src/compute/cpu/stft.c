@@ -1,7 +1,6 @@
-#include "media/stft.h"
+#include "compute/cpu/stft.h"
 
 #include <fftw3.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,17 +52,13 @@ static ec_status make_plan(ec_stft *stft) {
 ec_status ec__stft_new(int32_t n_fft, int32_t hop, const float *window, ec_stft **out) {
     ec_status status = EC_OK;
     ec_stft *stft = NULL;
-    if (n_fft < 16 || n_fft > 65536 || n_fft % 2 != 0 || hop < 1 || hop > n_fft)
-        EC_FAIL(EC_ERR_USAGE, "a spectrogram with n_fft %d and hop %d: n_fft is even, 16 to 65536, and hop 1 to n_fft",
-                n_fft, hop);
     stft = calloc(1, sizeof *stft);
     if (!stft) EC_FAIL(EC_ERR_MEMORY, "no memory for a spectrogram");
     stft->n_fft = n_fft;
     stft->hop = hop;
     stft->window = malloc((size_t)n_fft * sizeof *stft->window);
     if (!stft->window) EC_FAIL(EC_ERR_MEMORY, "no memory for a window of %d samples", n_fft);
-    for (int32_t k = 0; k < n_fft; k++)
-        stft->window[k] = window ? window[k] : (float)(0.5 - 0.5 * cos(6.283185307179586 * k / n_fft));
+    memcpy(stft->window, window, (size_t)n_fft * sizeof *window);
     EC_TRY(make_plan(stft));
     *out = stft;
     stft = NULL;
@@ -84,15 +79,6 @@ void ec__stft_free(ec_stft *stft) {
 }
 
 int32_t ec__stft_bins(const ec_stft *stft) { return stft->n_fft / 2 + 1; }
-
-int64_t ec__stft_frames(const ec_stft *stft, int64_t samples) { return 1 + samples / stft->hop; }
-
-ec_status ec__stft_check(const ec_stft *stft, int64_t samples) {
-    if (samples > stft->n_fft / 2) return EC_OK;
-    return EC_ERROR(EC_ERR_DATA,
-                    "a waveform of %lld samples is too short for a spectrogram with n_fft %d: more than %d are needed",
-                    (long long)samples, stft->n_fft, stft->n_fft / 2);
-}
 
 /* Sample at of the waveform continued by reflection; at lies at most n_fft / 2 outside. */
 static float reflected(const float *waveform, int64_t samples, int64_t at) {
