@@ -32,6 +32,10 @@ typedef struct ec_recording ec_recording;
 typedef ec_status (*ec_stream_task_fn)(void *arg, int32_t task, ec_stream *stream);
 typedef ec_status (*ec_record_fn)(void *arg);
 
+/* What the host tells a step, and what it is told, lies in two places by turns: so a step can be enqueued before the result
+ * of the one before it is looked at. */
+enum { EC_TURNS = 2 };
+
 typedef struct ec_memory_ops {
     /* bytes of memory, aligned to EC_ARENA_ALIGN, contents undefined. Never called inside a training step. */
     ec_status (*alloc)(ec_backend *be, size_t bytes, void **out);
@@ -42,6 +46,9 @@ typedef struct ec_memory_ops {
      * run beside the host; with other memory they may wait, and must not be recorded. */
     ec_status (*upload)(ec_backend *be, ec_stream *stream, void *to, const void *from_host, size_t bytes);
     ec_status (*download)(ec_backend *be, ec_stream *stream, void *to_host, const void *from, size_t bytes);
+    /* An upload for the main stream that begins at once, beside what is enqueued there: nothing of that may touch `to`. What
+     * is enqueued later comes after it. Not to be recorded. */
+    ec_status (*upload_ahead)(ec_backend *be, void *to, const void *from_host, size_t bytes);
     /* Host memory, aligned and undefined like alloc's. Never called inside a training step. */
     ec_status (*alloc_host)(ec_backend *be, size_t bytes, void **out);
     void (*free_host)(ec_backend *be, void *memory); /* accepts NULL */

@@ -19,6 +19,12 @@ typedef struct ec_adam {
     float eps;
 } ec_adam;
 
+/* What is known of gradients, in back end memory; all 0 at first. */
+typedef struct ec_gradient_norm {
+    double norm;     /* of the last gradient */
+    int32_t spoiled; /* 1: it, or one since this was last set to 0, was not finite */
+} ec_gradient_norm;
+
 struct ec_optim_ops {
     /* adam in back end memory */
     ec_status (*adam)(ec_backend *be, ec_stream *stream, const ec_adam *adam, int64_t count, const float *grad, float *m,
@@ -27,10 +33,11 @@ struct ec_optim_ops {
     /* *sum (back end memory) = sum of x_i^2, in double precision and one fixed order. */
     ec_status (*square_sum)(ec_backend *be, ec_stream *stream, int64_t count, const float *x, double *sum);
 
-    /* From sums of squares (parts), added in order: *norm (back end memory) is the square root of their sum, and
-     * adam->grad_scale = limit / norm where limit > 0 and the norm is above it, else 1; 0 where the norm is not finite. */
+    /* From sums of squares (parts), added in order: norm->norm is the square root of their sum, and adam->grad_scale =
+     * limit / norm where limit > 0 and the norm is above it, else 1. Where the norm is not finite norm->spoiled is set.
+     * Where that is set, now or before, grad_scale is 0: steps that were enqueued behind a bad one change nothing. */
     ec_status (*clip)(ec_backend *be, ec_stream *stream, int32_t parts, const double *part, double limit, ec_adam *adam,
-                      double *norm);
+                      ec_gradient_norm *norm);
 };
 
 #endif

@@ -152,7 +152,15 @@ ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count) {
     return comm->ops->prepare(comm, local_leaves, count);
 }
 
-ec_status ec__comm_wait(ec_comm *comm) { return comm->ops->wait(comm); }
+/* By a mark of its own, behind the caller's. */
+ec_status ec__comm_wait(ec_comm *comm) {
+    EC_RETURN_IF(comm->ops->mark(comm, EC_COMM_MARKS));
+    return comm->ops->wait(comm, EC_COMM_MARKS);
+}
+
+ec_status ec__comm_mark(ec_comm *comm, int32_t mark) { return comm->ops->mark(comm, mark); }
+
+ec_status ec__comm_wait_mark(ec_comm *comm, int32_t mark) { return comm->ops->wait(comm, mark); }
 
 void ec__comm_await_device(ec_comm *host, bool waiting) {
     const ec_comm_call call = waiting ? EC_CALL_DEVICE : EC_CALL_NONE;
@@ -166,6 +174,11 @@ void ec__comm_device_at(ec_comm *host, uint64_t place, uint64_t bytes) {
 
 ec_status ec__comm_nothing(ec_comm *comm) {
     (void)comm;
+    return EC_OK;
+}
+
+ec_status ec__comm_no_mark(ec_comm *comm, int32_t mark) {
+    (void)comm, (void)mark;
     return EC_OK;
 }
 

@@ -39,7 +39,8 @@ typedef struct ec_comm_ops {
     ec_status (*fork)(ec_comm *comm);
     ec_status (*join)(ec_comm *comm);
     ec_status (*prepare)(ec_comm *comm, int32_t local_leaves, int64_t count);
-    ec_status (*wait)(ec_comm *comm);
+    ec_status (*mark)(ec_comm *comm, int32_t mark);
+    ec_status (*wait)(ec_comm *comm, int32_t mark);
     void (*abort)(ec_comm *comm, int exit_code, const char *why);
     void (*close)(ec_comm *comm);
 } ec_comm_ops;
@@ -131,6 +132,12 @@ ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count);
  * where other ranks' work is waited for, since only here a rank that is missing is noticed. Not within a recording. Without
  * an effect for host memory. */
 ec_status ec__comm_wait(ec_comm *comm);
+
+/* The same in two calls, between which more may be enqueued: a mark (0 .. EC_COMM_MARKS - 1) behind what was enqueued so far,
+ * and waiting until the queue has come to where it was last set. Not within a recording. */
+enum { EC_COMM_MARKS = 2 };
+ec_status ec__comm_mark(ec_comm *comm, int32_t mark);
+ec_status ec__comm_wait_mark(ec_comm *comm, int32_t mark);
 
 /* Collective. Ranks learn whether all are well: returns EC_OK when every rank passed EC_OK, else on every rank the error
  * record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases: after

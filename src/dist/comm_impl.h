@@ -45,6 +45,7 @@ ec_status ec__comm_open_self(ec_comm **out);
 
 /* For slots that have nothing to do. */
 ec_status ec__comm_nothing(ec_comm *comm);
+ec_status ec__comm_no_mark(ec_comm *comm, int32_t mark);
 ec_status ec__comm_no_prepare(ec_comm *comm, int32_t local_leaves, int64_t count);
 
 /* The collectives of a single rank, for a communicator of another kind that has only one. */

@@ -124,7 +124,8 @@ static const ec_comm_ops mpi_ops = {
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
     .prepare = ec__comm_no_prepare,
-    .wait = ec__comm_nothing,
+    .mark = ec__comm_no_mark,
+    .wait = ec__comm_no_mark,
     .abort = mpi_abort,
     .close = mpi_close,
 };

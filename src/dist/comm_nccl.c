@@ -100,7 +100,7 @@ static ec_status nccl_all_reduce_fast(ec_comm *comm, float *x, int64_t count) {
 
 /* A meeting of hosts, after what they have enqueued. */
 static ec_status nccl_barrier(ec_comm *comm) {
-    EC_RETURN_IF(ec__nccl_wait(comm));
+    EC_RETURN_IF(ec__comm_wait(comm));
     return ec__comm_barrier(comm->host);
 }
 
@@ -152,6 +152,7 @@ static const ec_comm_ops nccl_ops = {
     .fork = nccl_fork,
     .join = nccl_join,
     .prepare = nccl_prepare,
+    .mark = ec__nccl_mark_queue,
     .wait = ec__nccl_wait,
     .abort = nccl_abort,
     .close = nccl_close,
@@ -200,6 +201,7 @@ static ec_status nccl_open(ec_comm *host, void *queue, ec_comm **out) {
     n->base.node_size = host->node_size;
     n->main.queue = queue;
     n->now = &n->main;
+    EC_TRY(ec__comm_agree(host, ec__nccl_open_marks(n)));
     if (host->size > 1) {
         EC_TRY(ec__comm_agree(host, ec__nccl_watch_open(n)));
         EC_TRY(EC_CUDA(cudaStreamCreateWithFlags(&n->side.queue, cudaStreamNonBlocking)));

@@ -14,7 +14,8 @@ typedef struct ec_nccl_comm {
     ec_comm base;              /* first: an ec_comm of this kind is an ec_nccl_comm */
     ec_nccl_queue main, side;  /* main is borrowed */
     ec_nccl_queue *now;        /* where collectives go */
-    cudaEvent_t forked, joined, reached;
+    cudaEvent_t forked, joined;
+    cudaEvent_t reached[EC_COMM_MARKS + 1]; /* marks; the last one is ec__comm_wait's */
     volatile ec_nccl_place *place;
     uint64_t *counter;         /* memory of the device */
     void *room[EC_NCCL_ROOMS]; /* work space; the last one is used */
@@ -36,8 +37,10 @@ typedef struct ec_nccl_wait {
 ec_nccl_wait ec__nccl_wait_begin(ec_nccl_comm *n);
 ec_status ec__nccl_look(ec_nccl_comm *n, ec_nccl_wait *wait);
 void ec__nccl_wait_end(ec_nccl_comm *n);
-/* ec__comm_wait */
-ec_status ec__nccl_wait(ec_comm *comm);
+/* ec__comm_mark, ec__comm_wait_mark */
+ec_status ec__nccl_open_marks(ec_nccl_comm *n);
+ec_status ec__nccl_mark_queue(ec_comm *comm, int32_t mark);
+ec_status ec__nccl_wait(ec_comm *comm, int32_t mark);
 
 /* comm_nccl.c: so much work space, the same until more is wanted. */
 ec_status ec__nccl_room(ec_nccl_comm *n, size_t bytes, void **out);

@@ -20,7 +20,6 @@ ec_status ec__nccl_watch_open(ec_nccl_comm *n) {
     void *place = NULL;
     EC_TRY(EC_CUDA(cudaEventCreateWithFlags(&n->forked, cudaEventDisableTiming)));
     EC_TRY(EC_CUDA(cudaEventCreateWithFlags(&n->joined, cudaEventDisableTiming)));
-    EC_TRY(EC_CUDA(cudaEventCreateWithFlags(&n->reached, cudaEventDisableTiming)));
     EC_TRY(EC_CUDA(cudaMalloc((void **)&n->counter, sizeof *n->counter)));
     EC_TRY(EC_CUDA(cudaMemsetAsync(n->counter, 0, sizeof *n->counter, n->main.queue)));
     /* Host and device share one address space, so the address is good on both sides. */
@@ -36,7 +35,8 @@ done:
 void ec__nccl_watch_close(ec_nccl_comm *n) {
     if (n->forked) (void)cudaEventDestroy(n->forked);
     if (n->joined) (void)cudaEventDestroy(n->joined);
-    if (n->reached) (void)cudaEventDestroy(n->reached);
+    for (int i = 0; i <= EC_COMM_MARKS; i++)
+        if (n->reached[i]) (void)cudaEventDestroy(n->reached[i]);
     if (n->counter) (void)cudaFree(n->counter);
     if (n->place) (void)cudaFreeHost((void *)(uintptr_t)n->place);
     (void)cudaGetLastError();
@@ -78,29 +78,39 @@ void ec__nccl_wait_end(ec_nccl_comm *n) {
     ec__comm_await_device(n->base.host, false);
 }
 
-static ec_status has_come(ec_nccl_comm *n, bool *out) {
-    const cudaError_t error = cudaEventQuery(n->reached);
+ec_status ec__nccl_open_marks(ec_nccl_comm *n) {
+    for (int i = 0; i <= EC_COMM_MARKS; i++)
+        EC_RETURN_IF(EC_CUDA(cudaEventCreateWithFlags(&n->reached[i], cudaEventDisableTiming)));
+    return EC_OK;
+}
+
+ec_status ec__nccl_mark_queue(ec_comm *comm, int32_t mark) {
+    ec_nccl_comm *n = ec__nccl(comm);
+    return EC_CUDA(cudaEventRecord(n->reached[mark], n->main.queue));
+}
+
+static ec_status has_come(cudaEvent_t reached, bool *out) {
+    const cudaError_t error = cudaEventQuery(reached);
     *out = error == cudaSuccess;
     if (error != cudaErrorNotReady) return ec__cuda_status(error, "cudaEventQuery", __FILE__, __LINE__, __func__);
     (void)cudaGetLastError(); /* not an error, but kept as one */
     return EC_OK;
 }
 
-static ec_status wait_for_queue(ec_nccl_comm *n, ec_nccl_wait *wait) {
+static ec_status wait_for_mark(ec_nccl_comm *n, int32_t mark, ec_nccl_wait *wait) {
     bool come = false;
-    EC_RETURN_IF(EC_CUDA(cudaEventRecord(n->reached, n->main.queue)));
     for (;;) {
-        EC_RETURN_IF(has_come(n, &come));
+        EC_RETURN_IF(has_come(n->reached[mark], &come));
         if (come) return EC_OK;
         EC_RETURN_IF(ec__nccl_look(n, wait));
     }
 }
 
-ec_status ec__nccl_wait(ec_comm *comm) {
+ec_status ec__nccl_wait(ec_comm *comm, int32_t mark) {
     ec_nccl_comm *n = ec__nccl(comm);
-    if (!n->link) return EC_CUDA(cudaStreamSynchronize(n->main.queue));
+    if (!n->link) return EC_CUDA(cudaEventSynchronize(n->reached[mark]));
     ec_nccl_wait wait = ec__nccl_wait_begin(n);
-    const ec_status status = wait_for_queue(n, &wait);
+    const ec_status status = wait_for_mark(n, mark, &wait);
     ec__nccl_wait_end(n);
     if (status != EC_OK) n->broken = true;
     return status;

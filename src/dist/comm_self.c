@@ -52,7 +52,8 @@ const ec_comm_ops ec__comm_self_ops = {
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
     .prepare = ec__comm_no_prepare,
-    .wait = ec__comm_nothing,
+    .mark = ec__comm_no_mark,
+    .wait = ec__comm_no_mark,
     .abort = self_abort,
     .close = self_close,
 };

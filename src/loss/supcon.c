@@ -6,7 +6,6 @@
 
 #include "compute/ops_supcon.h"
 #include "core/arena.h"
-#include "loss/supcon_classes.h"
 
 /* Powers of two between the largest and the smallest term of a sum up to which one shift serves all rows: the smallest
  * term, and its quotient by a sum, then stay normal numbers. At unit length this is t >= 0.0251. */
@@ -26,7 +25,8 @@ struct ec_supcon {
     ec_comm *comm;
     ec_supcon_config config;
     int32_t rows; /* B */
-    int32_t most; /* classes */
+    const ec_labels *classes_of;
+    ec_labels *labels; /* its own; NULL: the caller's */
     double coefficient[EC_DIRECTIONS];
 
     size_t device_bytes, host_bytes;
@@ -35,16 +35,12 @@ struct ec_supcon {
     /* Back end memory. */
     float *z[2]; /* (G, D) of all ranks; unused on one rank */
     void *scratch;
-    struct { int32_t *count, *order, *start, *music; } classes;
     char *pieces;         /* ec_supcon_rows of every rank */
     float *weight;        /* (4, G) */
     float *shift;         /* (4, G) */
     verdict *verdict;
 
-    /* Host memory. */
-    int32_t *label;       /* (2G) */
-    ec_class_sorter sorter;
-    verdict *told;
+    verdict *told[EC_TURNS]; /* host memory */
 };
 
 static ec_status check_config(const ec_comm *comm, const ec_supcon_config *c) {
@@ -77,11 +73,7 @@ static void place_device(ec_supcon *loss, ec_arena *arena) {
     if (loss->comm->size > 1)
         for (int m = 0; m < 2; m++) loss->z[m] = ec__arena_take(arena, count, sizeof(float));
     loss->scratch = ec__arena_take(
-        arena, loss->be->supcon->scratch_bytes(loss->be, c->global_rows, c->dim, loss->rows, loss->most), 1);
-    loss->classes.count = ec__arena_take(arena, 1, sizeof(int32_t));
-    loss->classes.order = ec__arena_take(arena, 2 * rows, sizeof(int32_t));
-    loss->classes.start = ec__arena_take(arena, (size_t)loss->most + 1, sizeof(int32_t));
-    loss->classes.music = ec__arena_take(arena, (size_t)loss->most, sizeof(int32_t));
+        arena, loss->be->supcon->scratch_bytes(loss->be, c->global_rows, c->dim, loss->rows, ec__labels_classes(loss->classes_of)->most), 1);
     loss->pieces = ec__arena_take(arena, (size_t)loss->comm->size, ec__supcon_rows_bytes(loss->rows));
     loss->weight = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
     loss->shift = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
@@ -89,9 +81,7 @@ static void place_device(ec_supcon *loss, ec_arena *arena) {
 }
 
 static void place_host(ec_supcon *loss, ec_arena *arena) {
-    loss->label = ec__arena_take(arena, 2 * (size_t)loss->config.global_rows, sizeof(int32_t));
-    loss->sorter = ec__class_sorter(loss->config.global_rows, loss->most, arena);
-    loss->told = ec__arena_take(arena, 1, verdict_bytes(loss));
+    for (int i = 0; i < EC_TURNS; i++) loss->told[i] = ec__arena_take(arena, 1, verdict_bytes(loss));
 }
 
 ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *config, ec_supcon **out) {
@@ -104,9 +94,9 @@ ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *
     loss->comm = comm;
     loss->config = *config;
     loss->rows = (int32_t)(config->global_rows / comm->size);
-    loss->most = (int32_t)(2 * config->global_rows);
+    if (!config->labels) EC_TRY(ec__labels_new(be, comm, config->global_rows, config->classes, &loss->labels));
+    loss->classes_of = config->labels ? config->labels : loss->labels;
     if (!(loss->config.norm2_most > 0)) loss->config.norm2_most = UNIT_NORM2_MOST;
-    if (config->classes > 0 && config->classes < loss->most) loss->most = config->classes;
     for (int d = 0; d < EC_DIRECTIONS; d++)
         loss->coefficient[d] = (double)config->weight[d] / ((double)config->global_rows * (double)config->temperature);
     ec_arena device = ec__arena_counting(), host = ec__arena_counting();
@@ -134,32 +124,16 @@ void ec__supcon_free(ec_supcon *loss) {
     if (!loss) return;
     loss->be->memory->free(loss->be, loss->device);
     loss->be->memory->free_host(loss->be, loss->host);
+    ec__labels_free(loss->labels);
     free(loss);
 }
 
-size_t ec__supcon_bytes(const ec_supcon *loss) { return loss->device_bytes + loss->host_bytes; }
+size_t ec__supcon_bytes(const ec_supcon *loss) {
+    return loss->device_bytes + loss->host_bytes + (loss->labels ? ec__labels_bytes(loss->labels) : 0);
+}
 
-ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2]) {
-    ec_backend *be = loss->be;
-    ec_stream *stream = be->main_stream(be);
-    const ec_class_sorter *s = &loss->sorter;
-    for (int m = 0; m < 2; m++)
-        EC_RETURN_IF(ec__comm_all_gather(loss->comm->host, label[m], loss->label + m * loss->config.global_rows,
-                                         (size_t)loss->rows * sizeof(int32_t)));
-    EC_RETURN_IF(ec__class_sort(&loss->sorter, loss->label));
-    const struct {
-        int32_t *to;
-        const int32_t *from;
-        int64_t count;
-    } copy[] = {
-        {loss->classes.count, s->count, 1},
-        {loss->classes.order, s->order, 2 * loss->config.global_rows},
-        {loss->classes.start, s->start, (int64_t)*s->count + 1},
-        {loss->classes.music, s->music, *s->count},
-    };
-    for (size_t i = 0; i < sizeof copy / sizeof copy[0]; i++)
-        EC_RETURN_IF(be->memory->upload(be, stream, copy[i].to, copy[i].from, (size_t)copy[i].count * sizeof(int32_t)));
-    return EC_OK;
+ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2], int32_t turn) {
+    return ec__labels_begin(loss->labels, label, turn);
 }
 
 static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[2]) {
@@ -209,8 +183,7 @@ ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *co
     ec_backend *be = loss->be;
     const ec_supcon_ops *ops = be->supcon;
     const ec_supcon_problem problem = problem_of(loss, z);
-    const ec_supcon_classes classes = {.most = loss->most, .count = loss->classes.count, .order = loss->classes.order,
-                                       .start = loss->classes.start, .music = loss->classes.music};
+    const ec_supcon_classes *classes = ec__labels_classes(loss->classes_of);
     const size_t piece_bytes = ec__supcon_rows_bytes(loss->rows);
     void *piece = loss->pieces + (size_t)loss->comm->rank * piece_bytes;
     const ec_supcon_rows own = ec__supcon_rows_in(piece, loss->rows);
@@ -218,19 +191,24 @@ ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *co
     EC_RETURN_IF(ec__comm_join(loss->comm));
     EC_RETURN_IF(inspect(loss, z));
     EC_RETURN_IF(ops->prepare(be, &problem));
-    EC_RETURN_IF(ops->positives(be, &problem, &classes, loss->coefficient, &own, grad));
+    EC_RETURN_IF(ops->positives(be, &problem, classes, loss->coefficient, &own, grad));
     EC_RETURN_IF(ops->sums(be, &problem, &own));
     EC_RETURN_IF(gather(loss, piece, loss->pieces, piece_bytes));
-    EC_RETURN_IF(ops->weights(be, &problem, &classes, loss->coefficient, loss->pieces, loss->weight, loss->shift,
+    EC_RETURN_IF(ops->weights(be, &problem, classes, loss->coefficient, loss->pieces, loss->weight, loss->shift,
                               loss->verdict->losses));
-    EC_RETURN_IF(ops->gradient(be, &problem, loss->weight, loss->shift, grad));
-    return be->memory->download(be, be->main_stream(be), loss->told, loss->verdict, verdict_bytes(loss));
+    return ops->gradient(be, &problem, loss->weight, loss->shift, grad);
 }
 
-ec_status ec__supcon_result(const ec_supcon *loss, double losses[EC_DIRECTIONS]) {
+ec_status ec__supcon_tell(ec_supcon *loss, int32_t turn) {
+    ec_backend *be = loss->be;
+    return be->memory->download(be, be->main_stream(be), loss->told[turn], loss->verdict, verdict_bytes(loss));
+}
+
+ec_status ec__supcon_result(const ec_supcon *loss, int32_t turn, double losses[EC_DIRECTIONS]) {
+    const verdict *told = loss->told[turn];
     static const char *const modality[2] = {"image", "music"};
     for (int32_t i = 0; i < 2 * loss->comm->size; i++) {
-        const ec_supcon_finding *f = &loss->told->finding[i];
+        const ec_supcon_finding *f = &told->finding[i];
         const int32_t rank = i / 2;
         char what[64] = "is not finite";
         if (f->bad < 0) continue;
@@ -240,7 +218,7 @@ ec_status ec__supcon_result(const ec_supcon *loss, double losses[EC_DIRECTIONS])
         return EC_ERROR(EC_ERR_DATA, "SupCon: the %s embedding in row %lld of the global batch (row %lld of rank %d) %s",
                         modality[i % 2], (long long)(rank * (int64_t)loss->rows + f->bad), (long long)f->bad, rank, what);
     }
-    for (int d = 0; d < EC_DIRECTIONS; d++) losses[d] = loss->told->losses[d];
+    for (int d = 0; d < EC_DIRECTIONS; d++) losses[d] = told->losses[d];
     return EC_OK;
 }
 
@@ -249,10 +227,11 @@ ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_m
     const float *const z[2] = {z_image, z_music};
     const int32_t *const label[2] = {label_image, label_music};
     float *const grad[2] = {grad_image, grad_music};
-    EC_RETURN_IF(ec__supcon_begin(loss, label));
+    EC_RETURN_IF(ec__supcon_begin(loss, label, 0));
     for (int m = 0; m < 2; m++) EC_RETURN_IF(ec__supcon_gather(loss, m, z[m]));
     EC_RETURN_IF(ec__supcon_enqueue(loss, z, grad));
+    EC_RETURN_IF(ec__supcon_tell(loss, 0));
     EC_RETURN_IF(ec__comm_wait(loss->comm));
     EC_RETURN_IF(loss->be->synchronize(loss->be));
-    return ec__supcon_result(loss, losses);
+    return ec__supcon_result(loss, 0, losses);
 }

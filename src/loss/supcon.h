@@ -16,6 +16,7 @@
 
 #include "compute/backend.h"
 #include "dist/comm.h"
+#include "loss/labels.h"
 
 typedef enum ec_direction {
     EC_IMAGE_TO_IMAGE,
@@ -31,7 +32,8 @@ typedef struct ec_supcon_config {
     float temperature;   /* t > 0 */
     float weight[EC_DIRECTIONS]; /* >= 0; a direction of weight 0 is neither computed nor reported */
     float norm2_most;    /* largest squared length of a row that is met; 0: of unit vectors, rounded */
-    int32_t classes;     /* a batch has at most so many different labels; 0: as many as rows. Costs memory on a GPU */
+    const ec_labels *labels; /* borrowed: shared with other losses over the same rows; NULL: its own */
+    int32_t classes;     /* of its own labels, at most; 0: as many as rows. Costs memory on a GPU */
 } ec_supcon_config;
 
 typedef struct ec_supcon ec_supcon;
@@ -47,23 +49,26 @@ size_t ec__supcon_bytes(const ec_supcon *loss);
 /* Operations of the products that a step makes on this rank. */
 double ec__supcon_flops(const ec_supcon *loss);
 
-/* A step of the loss is begin, gather of both modalities, enqueue, result, so that those in the middle can be recorded
- * (compute/backend.h) and the host need not wait between them and the last. The next step begins after the back end has
- * been synchronized.
+/* A step of the loss is begin, gather of both modalities, enqueue, tell, result: gather and enqueue can be recorded
+ * (compute/backend.h), and the next step be begun before the result of this one is looked at. None of them allocates. turn:
+ * 0 or 1, which of two places of the host's the step uses; the one before it there must have ended.
  *
  * begin (collective): label[m] (B) are the class labels, any integers, of this rank's rows in modality m, host memory; row
- * b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced.
+ * b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced. A loss over the caller's labels
+ * has no begin: theirs takes its place.
  * gather (collective): everybody's z of modality m to everybody, beside what is enqueued between it and enqueue.
- * enqueue (collective): the same z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted sum of losses
- * with respect to z (z taken as free: no derivative of a normalisation); back end memory.
- * result, when the back end has been synchronized: losses[d] is the mean over the global batch for each direction, the
- * same on every rank, not multiplied by its weight; 0 for a direction of weight 0. The total is sum_d weight[d] * losses[d].
- * EC_ERR_DATA, on every rank, when an embedding is not finite or longer than norm2_most allows: the message
- * names rank, modality and row; gradients are then not to be used. None of them allocates. */
-ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2]);
+ * enqueue (collective): the same z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted sum
+ * of losses with respect to z (z taken as free: no derivative of a normalisation); back end memory.
+ * tell: what result needs, to the host.
+ * result, when the back end has come there: losses[d] is the mean over the global batch for each direction, the same on
+ * every rank, not multiplied by its weight; 0 for a direction of weight 0. The total is sum_d weight[d] * losses[d].
+ * EC_ERR_DATA, on every rank, when an embedding is not finite or longer than norm2_most allows: the message names rank,
+ * modality and row; gradients are then not to be used. */
+ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2], int32_t turn);
 ec_status ec__supcon_gather(ec_supcon *loss, int32_t m, const float *z);
 ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *const grad[2]);
-ec_status ec__supcon_result(const ec_supcon *loss, double losses[EC_DIRECTIONS]);
+ec_status ec__supcon_tell(ec_supcon *loss, int32_t turn);
+ec_status ec__supcon_result(const ec_supcon *loss, int32_t turn, double losses[EC_DIRECTIONS]);
 
 /* Collective. All of them, waiting for the back end. */
 ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_music, const int32_t *label_image,

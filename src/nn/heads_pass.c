@@ -117,7 +117,7 @@ static ec_status make_activations(ec_heads_pass *pass) {
     EC_TRY(be->memory->alloc(be, pass->activation_bytes, &pass->activations));
     ec_arena arena = ec__arena_over(pass->activations, pass->activation_bytes);
     place_activations(&arena, pass);
-    EC_TRY(be->memory->alloc_host(be, sizeof *pass->step_told, (void **)&pass->step_told));
+    EC_TRY(be->memory->alloc_host(be, EC_TURNS * sizeof *pass->step_told, (void **)&pass->step_told));
 done:
     return status;
 }

@@ -85,9 +85,9 @@ struct ec_heads_pass {
     void *activations, *leaf_memory;
     size_t activation_bytes, leaf_bytes;
 
-    /* Of the step under way. */
+    /* Of the steps under way. */
     uint32_t *step;      /* (1) its number, back end memory */
-    uint32_t *step_told; /* the same, host memory that it is uploaded from */
+    uint32_t *step_told; /* (EC_TURNS) the same, host memory that it is uploaded from */
     ec_dropout dropout[EC_PROJECTORS];
     const float *x[EC_MODALITIES];
 };

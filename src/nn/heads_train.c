@@ -107,12 +107,12 @@ static ec_status finish_statistics(ec_heads_pass *pass, int32_t level) {
     return EC_OK;
 }
 
-ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step) {
+ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step, int32_t turn) {
     ec_heads *heads = pass->heads;
     ec_backend *be = pass->be;
     for (int32_t i = 0; i < heads->projector_count; i++) heads->counter[heads->projector[i].batches]++;
-    *pass->step_told = (uint32_t)step;
-    return be->memory->upload(be, be->main_stream(be), pass->step, pass->step_told, sizeof *pass->step);
+    pass->step_told[turn] = (uint32_t)step;
+    return be->memory->upload(be, be->main_stream(be), pass->step, &pass->step_told[turn], sizeof *pass->step);
 }
 
 /* The last stage. Where the ranks' exchange of one modality can run beside the work on the other, one after the other. */

@@ -36,9 +36,10 @@ void ec__heads_pass_free(ec_heads_pass *pass);
 /* Bytes of back end memory held, for activations and for gradient leaves; for plans and reports. */
 size_t ec__heads_pass_bytes(const ec_heads_pass *pass);
 
-/* To be called before the forward pass of step `step` (from 0; keys dropout), when the back end has ended the passes before
- * it. Counts num_batches_tracked. Not collective; allocates nothing. */
-ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step);
+/* To be called before the forward pass of step `step` (from 0; keys dropout). turn: 0 or 1, which of two places of the
+ * host's the step uses; the one before it there must have ended. Counts num_batches_tracked. Not collective; allocates
+ * nothing. */
+ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step, int32_t turn);
 
 /* Told that all embeddings of a modality are enqueued; those of the other may be still to come. */
 typedef ec_status (*ec_heads_ready_fn)(void *arg, ec_modality modality);

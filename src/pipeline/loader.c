@@ -12,9 +12,9 @@
 #include "core/rng.h"
 #include "pipeline/replace.h"
 
-/* SLOTS: the batch in use and two ahead. AHEAD: how many steps before it is read a batch is announced; enough for a
- * disk to answer. RING: batches whose rows are drawn and not yet given back. */
-enum { SLOTS = 3, AHEAD = 8, RING = SLOTS + AHEAD };
+/* READY: batches that are read ahead of those in use. SLOTS: most of both. AHEAD: how many steps before it is read a batch
+ * is announced; enough for a disk to answer. RING: batches whose rows are drawn and not yet given back. */
+enum { READY = 2, SLOTS = READY + EC_LOADER_IN_USE, AHEAD = 8, RING = SLOTS + AHEAD };
 
 typedef struct slot {
     ec_batch batch;
@@ -27,6 +27,7 @@ struct ec_loader {
     ec_sampler *sampler;
     ec_row_source source[EC_MODALITIES];
     int32_t rows; /* B */
+    int32_t in_use, slots;
     void *memory;
     slot slot[SLOTS];
     int64_t *row[RING][EC_MODALITIES]; /* (B) rows of step s at s mod RING */
@@ -132,8 +133,8 @@ done:
 /* Waits until step may be read: its slot is not in use. False when the loader is closed. */
 static bool wait_for_slot(ec_loader *l, int64_t step) {
     pthread_mutex_lock(&l->lock);
-    /* Step taken - 1 is in use. */
-    while (!l->quit && step >= l->taken - 1 + SLOTS) pthread_cond_wait(&l->emptied, &l->lock);
+    /* Steps taken - in_use .. taken - 1 are in use. */
+    while (!l->quit && step >= l->taken - l->in_use + l->slots) pthread_cond_wait(&l->emptied, &l->lock);
     bool go_on = !l->quit;
     pthread_mutex_unlock(&l->lock);
     return go_on;
@@ -143,7 +144,7 @@ static void *thread_main(void *arg) {
     ec_loader *l = arg;
     for (int64_t step = l->config.first_step; step < l->config.end_step; step++) {
         if (!wait_for_slot(l, step)) break;
-        ec_status status = fill(l, step, &l->slot[step % SLOTS]);
+        ec_status status = fill(l, step, &l->slot[step % l->slots]);
         pthread_mutex_lock(&l->lock);
         if (status == EC_OK) l->ready = step + 1;
         else l->error = *ec_error_last();
@@ -160,7 +161,7 @@ ec_status ec__loader_next(ec_loader *l, const ec_batch **out) {
     pthread_mutex_lock(&l->lock);
     const int64_t step = l->taken;
     if (step < l->config.end_step) {
-        /* The batch handed out before is given back by asking for the next. */
+        /* The oldest batch handed out is given back by asking for the next. */
         l->taken = step + 1;
         pthread_cond_signal(&l->emptied);
         if (l->ready <= step && l->error.code == EC_OK) {
@@ -168,7 +169,7 @@ ec_status ec__loader_next(ec_loader *l, const ec_batch **out) {
             while (l->ready <= step && l->error.code == EC_OK) pthread_cond_wait(&l->filled, &l->lock);
             l->wait_ns += ec__now_ns() - start_ns;
         }
-        if (l->ready > step) batch = &l->slot[step % SLOTS].batch;
+        if (l->ready > step) batch = &l->slot[step % l->slots].batch;
         else {
             l->taken = step;
             status = ec__error_adopt(&l->error);
@@ -185,7 +186,7 @@ int64_t ec__loader_wait_ns(const ec_loader *l) { return l->wait_ns; }
 static void place(ec_loader *l, ec_arena *arena) {
     const size_t rows = (size_t)l->rows;
     for (int m = 0; m < EC_MODALITIES; m++) {
-        for (int i = 0; i < SLOTS; i++) {
+        for (int i = 0; i < l->slots; i++) {
             l->slot[i].x[m] = ec__arena_take(arena, rows * (size_t)l->source[m].width, sizeof(float));
             l->slot[i].label[m] = ec__arena_take(arena, rows, sizeof(int32_t));
         }
@@ -194,8 +195,15 @@ static void place(ec_loader *l, ec_arena *arena) {
     l->view = ec__arena_take(arena, rows, sizeof(int32_t));
 }
 
+static void set_sizes(ec_loader *l, const ec_loader_config *config) {
+    l->rows = (int32_t)(config->global_rows / config->size);
+    l->in_use = config->in_use > 0 ? config->in_use : 1;
+    l->slots = READY + l->in_use;
+}
+
 size_t ec__loader_bytes(const ec_loader_config *config, const ec_row_source source[EC_MODALITIES]) {
-    ec_loader l = {.rows = (int32_t)(config->global_rows / config->size)};
+    ec_loader l = {0};
+    set_sizes(&l, config);
     ec_arena plan = ec__arena_counting();
     memcpy(l.source, source, sizeof l.source);
     place(&l, &plan);
@@ -208,7 +216,7 @@ static ec_status allocate(ec_loader *l) {
     if (be) EC_RETURN_IF(be->memory->alloc_host(be, bytes, &l->memory));
     else l->memory = aligned_alloc(EC_ARENA_ALIGN, (bytes + EC_ARENA_ALIGN - 1) / EC_ARENA_ALIGN * EC_ARENA_ALIGN);
     if (!l->memory)
-        return EC_ERROR(EC_ERR_MEMORY, "no memory for %d batches of %d rows (%zu bytes)", SLOTS, l->rows, bytes);
+        return EC_ERROR(EC_ERR_MEMORY, "no memory for %d batches of %d rows (%zu bytes)", l->slots, l->rows, bytes);
     memset(l->memory, 0, bytes); /* pages are there before the first batch */
     ec_arena arena = ec__arena_over(l->memory, bytes);
     place(l, &arena);
@@ -233,10 +241,11 @@ ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler,
     ec_loader *l = calloc(1, sizeof *l);
     if (!l) EC_FAIL(EC_ERR_MEMORY, "no memory for a loader");
     assert(config->global_rows % config->size == 0 && config->rank >= 0 && config->rank < config->size);
+    assert(config->in_use <= EC_LOADER_IN_USE);
     l->config = *config;
     l->sampler = sampler;
     memcpy(l->source, source, sizeof l->source);
-    l->rows = (int32_t)(config->global_rows / config->size);
+    set_sizes(l, config);
     l->drawn = l->ready = l->taken = config->first_step;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->filled, NULL);

@@ -38,15 +38,18 @@ void ec__row_source_skip_corrupt(ec_row_source *source);
 /* Makes such a source announce its rows in any case: for a file that would fit but is not in memory yet. */
 void ec__row_source_announce(ec_row_source *source);
 
+enum { EC_LOADER_IN_USE = 2 };
+
 typedef struct ec_loader_config {
     int64_t global_rows;          /* G, a multiple of size */
     int32_t rank, size;
     uint64_t seed;                /* of the views, and of rows in place of others */
     int64_t first_step, end_step; /* steps [first_step, end_step) are loaded */
     ec_backend *be; /* borrowed; batches lie in its host memory, where uploads need not wait. NULL: anywhere */
+    int32_t in_use; /* batches that are valid at a time, EC_LOADER_IN_USE at most; 0: 1 */
 } ec_loader_config;
 
-/* One batch of this rank; valid until the next call of ec__loader_next. */
+/* One batch of this rank; valid until ec__loader_next has been called in_use times more. */
 typedef struct ec_batch {
     int64_t step;
     const float *x[EC_MODALITIES];       /* (B, D), host memory, aligned to EC_ARENA_ALIGN */

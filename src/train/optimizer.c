@@ -61,8 +61,9 @@ static ec_status make_memory(ec_optimizer *o) {
     EC_RETURN_IF(memory->alloc(be, (size_t)chunk_count(o) * sizeof *o->part, (void **)&o->part));
     EC_RETURN_IF(memory->alloc(be, sizeof *o->adam, (void **)&o->adam));
     EC_RETURN_IF(memory->alloc(be, sizeof *o->norm, (void **)&o->norm));
-    EC_RETURN_IF(memory->alloc_host(be, sizeof *o->adam_told, (void **)&o->adam_told));
-    EC_RETURN_IF(memory->alloc_host(be, sizeof *o->norm_told, (void **)&o->norm_told));
+    EC_RETURN_IF(memory->alloc_host(be, EC_TURNS * sizeof *o->adam_told, (void **)&o->adam_told));
+    EC_RETURN_IF(memory->alloc_host(be, EC_TURNS * sizeof *o->norm_told, (void **)&o->norm_told));
+    EC_RETURN_IF(ec__optimizer_resume(o));
     EC_RETURN_IF(memory->zero(be, be->main_stream(be), o->exp_avg, bytes));
     EC_RETURN_IF(memory->zero(be, be->main_stream(be), o->exp_avg_sq, bytes));
     return be->synchronize(be);
@@ -142,10 +143,11 @@ static ec_adam adam_of(const ec_optimizer_config *c, int64_t step) {
     };
 }
 
-ec_status ec__optimizer_begin(ec_optimizer *o, int64_t step) {
-    o->step = step;
-    *o->adam_told = adam_of(&o->config, step);
-    return o->be->memory->upload(o->be, o->be->main_stream(o->be), o->adam, o->adam_told, sizeof *o->adam);
+ec_status ec__optimizer_begin(ec_optimizer *o, int64_t step, int32_t turn) {
+    ec_adam *told = &o->adam_told[turn];
+    o->step[turn] = step;
+    *told = adam_of(&o->config, step);
+    return o->be->memory->upload(o->be, o->be->main_stream(o->be), o->adam, told, sizeof *told);
 }
 
 /* The norm is made of chunks of fixed length, added in order. */
@@ -156,20 +158,30 @@ ec_status ec__optimizer_enqueue(ec_optimizer *o, float *param, const float *grad
     int32_t chunks = chunk_count(o);
     EC_RETURN_IF(be->for_each(be, chunks, sum_chunk, &u));
     EC_RETURN_IF(be->optim->clip(be, stream, chunks, o->part, o->config.clip_norm, o->adam, o->norm));
-    EC_RETURN_IF(be->for_each(be, chunks, update_chunk, &u));
-    return be->memory->download(be, stream, o->norm_told, o->norm, sizeof *o->norm);
+    return be->for_each(be, chunks, update_chunk, &u);
 }
 
-ec_status ec__optimizer_result(const ec_optimizer *o, double *grad_norm) {
-    if (!isfinite(*o->norm_told))
-        return EC_ERROR(EC_ERR_DATA, "the gradient of step %lld is not finite (norm %g)", (long long)o->step, *o->norm_told);
-    if (grad_norm) *grad_norm = *o->norm_told;
+ec_status ec__optimizer_tell(ec_optimizer *o, int32_t turn) {
+    return o->be->memory->download(o->be, o->be->main_stream(o->be), &o->norm_told[turn], o->norm, sizeof *o->norm);
+}
+
+ec_status ec__optimizer_result(const ec_optimizer *o, int32_t turn, double *grad_norm) {
+    const double norm = o->norm_told[turn].norm;
+    if (!isfinite(norm))
+        return EC_ERROR(EC_ERR_DATA, "the gradient of step %lld is not finite (norm %g)", (long long)o->step[turn], norm);
+    if (grad_norm) *grad_norm = norm;
     return EC_OK;
 }
 
+ec_status ec__optimizer_resume(ec_optimizer *o) {
+    return o->be->memory->zero(o->be, o->be->main_stream(o->be), o->norm, sizeof *o->norm);
+}
+
 ec_status ec__optimizer_step(ec_optimizer *o, int64_t step, float *param, const float *grad, double *grad_norm) {
-    EC_RETURN_IF(ec__optimizer_begin(o, step));
+    EC_RETURN_IF(ec__optimizer_begin(o, step, 0));
     EC_RETURN_IF(ec__optimizer_enqueue(o, param, grad));
+    EC_RETURN_IF(ec__optimizer_tell(o, 0));
+    EC_RETURN_IF(ec__optimizer_resume(o));
     EC_RETURN_IF(o->be->synchronize(o->be));
-    return ec__optimizer_result(o, grad_norm);
+    return ec__optimizer_result(o, 0, grad_norm);
 }

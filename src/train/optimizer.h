@@ -41,30 +41,36 @@ typedef struct ec_optimizer {
     ec_optimizer_config config;
     int64_t count;                /* elements of the flat arrays */
     float *exp_avg, *exp_avg_sq;  /* (count), back end memory, owned; 0 at first */
-    /* Of the step under way. Back end memory and the host's side of it, owned. */
+    /* Of the steps under way. Back end memory and the host's side of it, owned. */
     double *part;                 /* sums of squares of chunks of the gradient */
-    struct ec_adam *adam, *adam_told;
-    double *norm, *norm_told;
-    int64_t step;
+    struct ec_adam *adam, *adam_told; /* _told: (EC_TURNS) each */
+    struct ec_gradient_norm *norm, *norm_told;
+    int64_t step[EC_TURNS];
 } ec_optimizer;
 
 /* EC_ERR_CONFIG for values out of range. Not collective. */
 ec_status ec__optimizer_new(ec_backend *be, const ec_optimizer_config *config, int64_t count, ec_optimizer **out);
 void ec__optimizer_free(ec_optimizer *optimizer);
 
-/* An update is three calls, so that the middle one can be recorded (compute/backend.h). None allocates, none is collective,
- * and the result is the same on every rank where param and grad are.
+/* An update is four calls, so that enqueue can be recorded (compute/backend.h) and the next update begun before the result
+ * of this one is looked at. None allocates, none is collective, and the result is the same on every rank where param and
+ * grad are. turn: 0 or 1, which of two places of the host's the update uses; the one before it there must have ended.
  *
- * begin: its number, from 0; to be called when the back end has ended the update before it.
+ * begin: its number, from 0.
  * enqueue: param (count) is updated by grad (count), back end memory; grad is left as it is. Parameters and moments are
- * untouched where grad's norm is not finite.
- * result, when the back end has been synchronized: *grad_norm (may be NULL) is the norm of grad before clipping. EC_ERR_DATA
- * when it is not finite. */
-ec_status ec__optimizer_begin(ec_optimizer *optimizer, int64_t step);
+ * untouched where grad's norm is not finite, and by all updates after that one until ec__optimizer_resume.
+ * tell: what result needs, to the host.
+ * result, when the back end has come there: *grad_norm (may be NULL) is the norm of grad before clipping. EC_ERR_DATA when
+ * it is not finite. */
+ec_status ec__optimizer_begin(ec_optimizer *optimizer, int64_t step, int32_t turn);
 ec_status ec__optimizer_enqueue(ec_optimizer *optimizer, float *param, const float *grad);
-ec_status ec__optimizer_result(const ec_optimizer *optimizer, double *grad_norm);
+ec_status ec__optimizer_tell(ec_optimizer *optimizer, int32_t turn);
+ec_status ec__optimizer_result(const ec_optimizer *optimizer, int32_t turn, double *grad_norm);
 
-/* All three, waiting for the back end. */
+/* Enqueues: updates change parameters again. */
+ec_status ec__optimizer_resume(ec_optimizer *optimizer);
+
+/* All of them, waiting for the back end; an update without a finite norm leaves the next ones alone. */
 ec_status ec__optimizer_step(ec_optimizer *optimizer, int64_t step, float *param, const float *grad, double *grad_norm);
 
 #endif

@@ -34,13 +34,14 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
     const size_t floats = (size_t)run->heads->params.total, model = r->tally.device_bytes;
     plan->bytes.optimizer = 3 * floats * sizeof(float);
     plan->bytes.activations = ec__heads_pass_bytes(run->core->pass);
+    plan->bytes.loss = ec__labels_bytes(run->core->labels);
     for (int e = 0; e < EC_EMBEDDINGS; e++)
         if (run->core->loss[e]) plan->bytes.loss += ec__supcon_bytes(run->core->loss[e]);
     plan->bytes.model = model + r->tally.host_bytes - plan->bytes.optimizer - plan->bytes.activations - plan->bytes.loss;
+    const size_t without = r->tally.device_bytes;
+    EC_RETURN_IF(ec__run_open_batches(run));
+    plan->bytes.batch = r->tally.device_bytes - without;
     for (int m = 0; m < EC_MODALITIES; m++) {
-        const size_t bytes = sizeof(float) * (size_t)plan->rows * (size_t)run->source[m].width;
-        EC_RETURN_IF(be->memory->alloc(be, bytes, (void **)&run->x[m]));
-        plan->bytes.batch += bytes;
         r->label[m] = calloc((size_t)plan->rows, sizeof *r->label[m]);
         if (!r->label[m]) return EC_ERROR(EC_ERR_MEMORY, "no memory for %lld labels", (long long)plan->rows);
     }
@@ -49,7 +50,8 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
     plan->bytes.validation = r->tally.device_bytes - before;
     plan->bytes.total = r->tally.device_bytes;
 
-    const ec_loader_config loader = {.global_rows = run->config->training.batch_size, .size = run->comm->size};
+    const ec_loader_config loader = {.global_rows = run->config->training.batch_size, .size = run->comm->size,
+                                     .in_use = run->turns};
     plan->bytes.loader = ec__loader_bytes(&loader, run->source);
     plan->bytes.checkpoint = CHECKPOINT_COPIES * floats * sizeof(float);
     size_t embeddings = 0;
@@ -64,12 +66,12 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
 /* What a step enqueues and exchanges: the features are uploaded, then as step.c has it. */
 static ec_status count_step(rehearsal *r, ec_plan *plan) {
     ec_run *run = &r->run;
-    const float *const x[EC_MODALITIES] = {run->x[EC_IMAGE], run->x[EC_MUSIC]};
+    const float *const *x = (const float *const *)run->x[0];
     const ec_tally before = r->tally;
     r->exchange = (ec_exchange){0};
     EC_RETURN_IF(ec__train_step_start(run->core, 0, x, (const int32_t *const *)r->label));
     plan->flops = r->tally.flops - before.flops;
-    plan->moved = r->tally.moved - before.moved + 2 * (double)plan->bytes.batch;
+    plan->moved = r->tally.moved - before.moved + 2 * (double)plan->bytes.batch / run->turns;
     plan->operations = r->tally.operations - before.operations + EC_MODALITIES;
     plan->collectives = plan->ranks > 1 ? r->exchange.collectives : 0;
     plan->received = r->exchange.bytes;
@@ -92,10 +94,8 @@ static void estimate(ec_plan *plan, const ec_machine *machine, int32_t width) {
 static void close_rehearsal(rehearsal *r) {
     ec_run *run = &r->run;
     ec__validator_free(run->validator);
-    for (int m = 0; m < EC_MODALITIES; m++) {
-        if (run->be) run->be->memory->free(run->be, run->x[m]);
-        free(r->label[m]);
-    }
+    for (int m = 0; m < EC_MODALITIES; m++) free(r->label[m]);
+    ec__run_close_batches(run);
     ec__run_close_model(run);
     ec__run_close_data(run);
     ec__comm_close(run->comm);

@@ -24,7 +24,7 @@ typedef struct ec_plan {
         size_t optimizer;   /* gradient and moments */
         size_t activations; /* and gradient leaves */
         size_t loss;
-        size_t batch;       /* features of the running step */
+        size_t batch;       /* features of the steps under way */
         size_t validation;
         size_t total;       /* back end memory */
         size_t loader;      /* host memory from here on */

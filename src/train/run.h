@@ -32,7 +32,8 @@ typedef struct ec_run {
     ec_trainer_core *core;
 
     /* trainer.c */
-    float *x[EC_MODALITIES]; /* (B, D) of the running step, back end memory */
+    int32_t turns;                     /* steps under way at a time: 1 or EC_TURNS */
+    float *x[EC_TURNS][EC_MODALITIES]; /* (B, D) of step s at s mod turns, back end memory */
     int64_t steps_per_epoch, total_steps, first_step;
     double best;         /* best validation figure so far; NAN before the first */
     bool validation_due; /* at the step that the run is at: it was stopped before */
@@ -59,6 +60,14 @@ void ec__run_close_model(ec_run *run);
 
 /* Widths and options of the heads that config describes, for these feature widths. */
 ec_heads_config ec__heads_config_of(const ec_config *config, int64_t image_dim, int64_t audio_dim);
+
+/* batches.c. Room for the features of the steps under way: of two where the back end works beside the host. Frees zeros. */
+ec_status ec__run_open_batches(ec_run *run);
+void ec__run_close_batches(ec_run *run);
+
+/* Collective; waits for the loader. Starts step, for which the one before the one before it must have been finished. Not
+ * finished: its features are in use. */
+ec_status ec__run_start_step(ec_run *run, int64_t step);
 
 /* init.c. Parameters and running statistics from a checkpoint of this program or a safetensors file with the original's
  * names, told apart by content. Optimizer state is left alone. EC_ERR_DATA names a tensor that is missing or misshaped. */

@@ -1,5 +1,6 @@
 #include "train/step.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* Directions that loss `e` computes: all in single-task heads, intra- or cross-modal ones in multi-task heads. */
@@ -9,9 +10,10 @@ static bool belongs(const ec_heads_config *heads, ec_embedding e, ec_direction d
 }
 
 ec_status ec__train_loss_new(ec_backend *be, ec_comm *comm, const ec_heads_config *heads, const ec_train_config *config,
-                             ec_embedding e, ec_supcon **out) {
+                             const ec_labels *labels, ec_embedding e, ec_supcon **out) {
     ec_supcon_config c = {.global_rows = config->plan.global_rows, .dim = heads->output_dim,
-                          .temperature = config->temperature, .classes = config->classes};
+                          .temperature = config->temperature, .labels = labels,
+                          .classes = config->classes};
     bool used = false;
     for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
         if (!belongs(heads, e, d)) continue;
@@ -44,8 +46,9 @@ ec_status ec__trainer_core_new(ec_heads *heads, ec_comm *comm, const ec_train_co
     core->config = *config;
     EC_TRY(ec__optimizer_new(be, &config->optimizer, heads->params.total, &core->optimizer));
     EC_TRY(ec__heads_pass_new(heads, comm, &config->plan, &core->pass));
-    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&heads->config); e++) 
-        EC_TRY(ec__train_loss_new(be, comm, &heads->config, config, e, &core->loss[e]));
+    EC_TRY(ec__labels_new(be, comm, config->plan.global_rows, config->classes, &core->labels));
+    for (ec_embedding e = 0; (int32_t)e < ec__heads_embeddings(&heads->config); e++)
+        EC_TRY(ec__train_loss_new(be, comm, &heads->config, config, core->labels, e, &core->loss[e]));
     EC_TRY(be->memory->alloc(be, bytes, (void **)&core->grad));
     EC_TRY(be->memory->zero(be, be->main_stream(be), core->grad, bytes));
     EC_TRY(be->synchronize(be));
@@ -62,6 +65,7 @@ void ec__trainer_core_free(ec_trainer_core *core) {
         core->heads->be->recording_free(core->heads->be, core->recorded[i].recording);
     core->heads->be->memory->free(core->heads->be, core->grad);
     for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++) ec__supcon_free(core->loss[e]);
+    ec__labels_free(core->labels);
     ec__heads_pass_free(core->pass);
     ec__optimizer_free(core->optimizer);
     free(core);
@@ -69,7 +73,7 @@ void ec__trainer_core_free(ec_trainer_core *core) {
 
 size_t ec__trainer_core_bytes(const ec_trainer_core *core) {
     size_t arrays = 3 * (size_t)core->heads->params.total * sizeof(float); /* gradient and two moments */
-    size_t bytes = arrays + ec__heads_pass_bytes(core->pass);
+    size_t bytes = arrays + ec__heads_pass_bytes(core->pass) + ec__labels_bytes(core->labels);
     for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++)
         if (core->loss[e]) bytes += ec__supcon_bytes(core->loss[e]);
     return bytes;
@@ -126,43 +130,72 @@ static ec_status recording_for(ec_trainer_core *core, const float *const x[EC_MO
     return EC_OK;
 }
 
-static ec_status begin_step(ec_trainer_core *core, int64_t step, const int32_t *const label[EC_MODALITIES]) {
-    EC_RETURN_IF(ec__heads_begin(core->pass, step));
+static ec_status begin_step(ec_trainer_core *core, int64_t step, int32_t turn,
+                            const int32_t *const label[EC_MODALITIES]) {
+    EC_RETURN_IF(ec__heads_begin(core->pass, step, turn));
+    EC_RETURN_IF(ec__labels_begin(core->labels, label, turn));
+    return ec__optimizer_begin(core->optimizer, step, turn);
+}
+
+/* What the host will want to know, to its place of that turn; not recorded, because the place changes. */
+static ec_status tell_result(ec_trainer_core *core, int32_t turn) {
     for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++)
-        if (core->loss[e]) EC_RETURN_IF(ec__supcon_begin(core->loss[e], label));
-    return ec__optimizer_begin(core->optimizer, step);
+        if (core->loss[e]) EC_RETURN_IF(ec__supcon_tell(core->loss[e], turn));
+    EC_RETURN_IF(ec__optimizer_tell(core->optimizer, turn));
+    return ec__comm_mark(core->comm, turn);
 }
 
 /* A loss that is not a number says more than the gradient that came of it: it is looked at first. */
-static ec_status read_result(const ec_trainer_core *core, ec_step_result *result) {
+static ec_status read_result(const ec_trainer_core *core, int64_t step, int32_t turn, ec_step_result *result) {
     for (ec_embedding e = 0; e < EC_EMBEDDINGS; e++) {
         double losses[EC_DIRECTIONS];
         if (!core->loss[e]) continue;
-        EC_RETURN_IF(ec__supcon_result(core->loss[e], losses));
+        if (ec__supcon_result(core->loss[e], turn, losses) != EC_OK)
+            return ec__error_prefix("step %lld: ", (long long)step);
         for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
             if (!belongs(&core->heads->config, e, d)) continue;
             result->losses[d] = losses[d];
             result->total += core->config.weight[d] * losses[d];
         }
     }
-    return ec__optimizer_result(core->optimizer, &result->grad_norm);
+    return ec__optimizer_result(core->optimizer, turn, &result->grad_norm);
 }
 
 ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
                                const int32_t *const label[EC_MODALITIES]) {
     ec_backend *be = core->heads->be;
     const ec_recording *recording;
-    EC_RETURN_IF(begin_step(core, step, label));
+    const int32_t turn = (int32_t)(core->started % EC_TURNS);
+    assert(core->started - core->finished < EC_TURNS);
+    EC_RETURN_IF(begin_step(core, step, turn, label));
     EC_RETURN_IF(recording_for(core, x, &recording));
-    return be->replay(be, recording);
+    EC_RETURN_IF(be->replay(be, recording));
+    EC_RETURN_IF(tell_result(core, turn));
+    core->started++;
+    return EC_OK;
+}
+
+/* After the error of a step: ends what was started behind it, which has changed nothing, and lets later ones change
+ * parameters again. The step's error stays the one that is known. */
+static ec_status give_up(ec_trainer_core *core) {
+    ec_backend *be = core->heads->be;
+    const ec_error first = *ec_error_last();
+    core->finished = core->started;
+    EC_RETURN_IF(ec__comm_wait(core->comm));
+    EC_RETURN_IF(ec__optimizer_resume(core->optimizer));
+    EC_RETURN_IF(be->synchronize(be));
+    return ec__error_adopt(&first);
 }
 
 ec_status ec__train_step_finish(ec_trainer_core *core, int64_t step, ec_step_result *result) {
     ec_backend *be = core->heads->be;
     ec_step_result r = {.learning_rate = ec__learning_rate(&core->config.optimizer, step)};
-    EC_RETURN_IF(ec__comm_wait(core->comm)); /* here a missing rank is noticed */
-    EC_RETURN_IF(be->synchronize(be));
-    EC_RETURN_IF(read_result(core, &r));
+    const int32_t turn = (int32_t)(core->finished % EC_TURNS);
+    assert(core->finished < core->started);
+    EC_RETURN_IF(ec__comm_wait_mark(core->comm, turn)); /* here a missing rank is noticed */
+    if (core->comm == core->comm->host) EC_RETURN_IF(be->synchronize(be)); /* it knows nothing of the back end */
+    if (read_result(core, step, turn, &r) != EC_OK) return give_up(core);
+    core->finished++;
     *result = r;
     return EC_OK;
 }

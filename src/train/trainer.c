@@ -15,14 +15,6 @@ typedef struct tally {
     ec_step_result sum;
 } tally;
 
-static ec_status open_buffers(ec_run *run) {
-    int64_t own = run->config->training.batch_size / run->comm->size;
-    for (int m = 0; m < EC_MODALITIES; m++)
-        EC_RETURN_IF(run->be->memory->alloc(run->be, sizeof(float) * (size_t)own * (size_t)run->source[m].width,
-                                            (void **)&run->x[m]));
-    return EC_OK;
-}
-
 static ec_status plan_length(ec_run *run) {
     const ec_config_training *t = &run->config->training;
     run->steps_per_epoch = t->steps_per_epoch ? t->steps_per_epoch : ec__sampler_steps_per_epoch(run->sampler);
@@ -42,7 +34,7 @@ static ec_status open_data(ec_run *run) {
 
 static ec_status open_model(ec_run *run) {
     EC_RETURN_IF(ec__run_open_model(run));
-    EC_RETURN_IF(open_buffers(run));
+    EC_RETURN_IF(ec__run_open_batches(run));
     EC_RETURN_IF(ec__snapshots_open(run, &run->snapshots));
     return ec__validator_new(run, &run->validator);
 }
@@ -56,6 +48,7 @@ static ec_status open_loader(ec_run *run) {
         .first_step = run->first_step,
         .end_step = run->total_steps,
         .be = run->be,
+        .in_use = run->turns,
     };
     return ec__loader_open(&config, run->sampler, run->source, &run->loader);
 }
@@ -63,7 +56,7 @@ static ec_status open_loader(ec_run *run) {
 static void close_run(ec_run *run) {
     ec__loader_close(run->loader);
     ec__validator_free(run->validator);
-    for (int m = 0; m < EC_MODALITIES; m++) run->be->memory->free(run->be, run->x[m]);
+    ec__run_close_batches(run);
     ec__run_close_model(run);
     ec__run_close_data(run);
 }
@@ -118,20 +111,6 @@ static void tell_step(tally *t, const ec_run *run, const ec_train_observer *obse
     tally_restart(t, run);
 }
 
-static ec_status one_step(ec_run *run, int64_t step, ec_step_result *result) {
-    ec_backend *be = run->be;
-    const ec_batch *batch;
-    int64_t own = run->config->training.batch_size / run->comm->size;
-    ec__comm_set_context(run->comm, step, "waiting for rows of the caches");
-    EC_RETURN_IF(ec__loader_next(run->loader, &batch));
-    ec__comm_set_context(run->comm, step, "computing");
-    for (int m = 0; m < EC_MODALITIES; m++)
-        EC_RETURN_IF(be->memory->upload(be, be->main_stream(be), run->x[m], batch->x[m],
-                                        sizeof(float) * (size_t)own * (size_t)run->source[m].width));
-    const float *const x[EC_MODALITIES] = {run->x[EC_IMAGE], run->x[EC_MUSIC]};
-    return ec__train_step(run->core, step, x, batch->label, result);
-}
-
 /* What ranks tell each other after every step: bits. */
 enum { ASKED_TO_STOP = 1, SAVING_FAILED = 2 };
 
@@ -175,37 +154,81 @@ static ec_status catch_up(ec_run *run, const ec_train_observer *observer) {
     return save(run, observer, run->first_step, best);
 }
 
-/* What is due after `step` steps: validation, then a checkpoint. Who asks for a stop may not leave the time to validate:
- * the run that goes on does it. */
-static ec_status after_step(ec_run *run, const ec_train_observer *observer, int64_t step, bool stopping) {
-    const ec_config *c = run->config;
-    bool last = step == run->total_steps, epoch_end = step % run->steps_per_epoch == 0;
-    int64_t epoch = step / run->steps_per_epoch;
-    bool best = c->checkpoint.best && last && !run->validator;
-    run->validation_due = run->validator && (last || (epoch_end && epoch % c->training.validate_every == 0));
-    if (run->validation_due && !stopping) EC_RETURN_IF(validate(run, observer, step, &best));
-    bool due = last || stopping || best || (c->checkpoint.every_steps && step % c->checkpoint.every_steps == 0) ||
-               (c->checkpoint.every_epochs && epoch_end && epoch % c->checkpoint.every_epochs == 0);
-    return due ? save(run, observer, step, best) : EC_OK;
+/* What is due after `step` steps. */
+static bool validation_is_due(const ec_run *run, int64_t step) {
+    const bool epoch_end = step % run->steps_per_epoch == 0;
+    const int64_t epoch = step / run->steps_per_epoch, every = run->config->training.validate_every;
+    return run->validator && (step == run->total_steps || (epoch_end && epoch % every == 0));
 }
 
+static bool checkpoint_is_due(const ec_run *run, int64_t step) {
+    const ec_config_checkpoint *c = &run->config->checkpoint;
+    const bool epoch_end = step % run->steps_per_epoch == 0;
+    const int64_t epoch = step / run->steps_per_epoch;
+    return step == run->total_steps || (c->every_steps && step % c->every_steps == 0) ||
+           (c->every_epochs && epoch_end && epoch % c->every_epochs == 0);
+}
+
+/* Validation, then a checkpoint. Who asks for a stop may not leave the time to validate: the run that goes on does it. */
+static ec_status after_step(ec_run *run, const ec_train_observer *observer, int64_t step, bool stopping) {
+    bool best = run->config->checkpoint.best && step == run->total_steps && !run->validator;
+    run->validation_due = validation_is_due(run, step);
+    if (run->validation_due && !stopping) EC_RETURN_IF(validate(run, observer, step, &best));
+    return stopping || best || checkpoint_is_due(run, step) ? save(run, observer, step, best) : EC_OK;
+}
+
+/* Steps between two places at which nothing is under way. */
+typedef struct progress {
+    ec_run *run;
+    const ec_train_observer *observer;
+    int64_t started, finished; /* steps made since the run's beginning, the one before it included */
+    tally tally;
+} progress;
+
+/* Waits for the results of all steps but the last `but` that were started. */
+static ec_status finish_steps(progress *p, int32_t but) {
+    ec_run *run = p->run;
+    while (p->finished < p->started - but) {
+        ec_step_result result;
+        ec__comm_set_context(run->comm, p->finished, "computing");
+        EC_RETURN_IF(ec__train_step_finish(run->core, p->finished, &result));
+        const int64_t step = ++p->finished;
+        tally_add(&p->tally, &result);
+        if (step % run->config->logging.every == 0 || step % run->steps_per_epoch == 0 || step == run->total_steps)
+            tell_step(&p->tally, run, p->observer, step);
+    }
+    return EC_OK;
+}
+
+/* What goes wrong on the way into a step (a row that cannot be read) comes after the step before it: that one's result, or
+ * error, is heard first, unless ranks have lost each other. */
+static ec_status start_step(progress *p) {
+    const ec_status status = ec__run_start_step(p->run, p->started);
+    if (status == EC_OK) p->started++;
+    if (status == EC_OK || status == EC_ERR_DIST) return status;
+    const ec_error error = *ec_error_last();
+    EC_RETURN_IF(finish_steps(p, 0));
+    return ec__error_adopt(&error);
+}
+
+/* A step is started before the result of the one before it is looked at, unless something is to be done in between. */
 static ec_status run_steps(ec_run *run, const ec_train_observer *observer) {
     ec_status status = EC_OK;
     bool stop = false;
-    tally t;
-    tally_restart(&t, run);
-    for (int64_t step = run->first_step; step < run->total_steps && !stop;) {
-        ec_step_result result;
-        EC_TRY(one_step(run, step, &result));
-        step++;
-        tally_add(&t, &result);
+    progress p = {.run = run, .observer = observer, .started = run->first_step, .finished = run->first_step};
+    tally_restart(&p.tally, run);
+    while (p.finished < run->total_steps && !stop) {
+        EC_TRY(start_step(&p));
+        const bool pause = validation_is_due(run, p.started) || checkpoint_is_due(run, p.started);
+        EC_TRY(finish_steps(&p, pause ? 0 : run->turns - 1));
         EC_TRY(look_around(run, &stop));
-        stop = stop && step < run->total_steps;
-        bool epoch_end = step % run->steps_per_epoch == 0;
-        if (step % run->config->logging.every == 0 || epoch_end || step == run->total_steps || stop)
-            tell_step(&t, run, observer, step);
-        EC_TRY(after_step(run, observer, step, stop));
-        if (epoch_end) tally_restart(&t, run); /* validation is not part of a step's time */
+        stop = stop && p.started < run->total_steps;
+        if (stop) {
+            EC_TRY(finish_steps(&p, 0));
+            if (p.tally.steps > 0) tell_step(&p.tally, run, observer, p.finished);
+        }
+        if (p.finished == p.started) EC_TRY(after_step(run, observer, p.finished, stop));
+        if (p.finished % run->steps_per_epoch == 0) tally_restart(&p.tally, run); /* validation is no part of a step's time */
     }
     if (stop) EC_FAIL(EC_STOPPED, "stopped by a signal, a checkpoint is written; go on with --resume auto");
 done:

@@ -30,7 +30,8 @@ struct ec_validator {
 /* Losses of the same make as the core's, so that training and validation losses can be compared. */
 static ec_status make_losses(ec_run *run, ec_validator *v) {
     for (int e = 0; e < ec__heads_embeddings(&run->heads->config); e++)
-        EC_RETURN_IF(ec__train_loss_new(run->be, run->comm, &run->heads->config, &run->core->config, (ec_embedding)e,
+        EC_RETURN_IF(ec__train_loss_new(run->be, run->comm, &run->heads->config, &run->core->config, NULL,
+                                       (ec_embedding)e,
                                         &v->loss[e]));
     return EC_OK;
 }

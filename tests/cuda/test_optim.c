@@ -68,19 +68,23 @@ static void test_square_sum(void **state) {
     }
 }
 
-static void check_clip(int32_t parts, const double *part, double limit) {
+/* spoiled: by a gradient before this one. */
+static void check_clip(int32_t parts, const double *part, double limit, int32_t spoiled) {
     ec_adam adam = {.grad_scale = 7.f, .rate = 1.f, .eps = 2.f}, back;
-    double norm = -1, cuda_norm = -1;
+    ec_gradient_norm norm = {.norm = -1, .spoiled = spoiled}, cuda_norm;
     double *part_device = test_cuda_upload(part, sizeof *part * (size_t)(parts + 1));
-    double *norm_device = test_cuda_upload(&norm, sizeof norm);
+    ec_gradient_norm *norm_device = test_cuda_upload(&norm, sizeof norm);
     ec_adam *device = test_cuda_upload(&adam, sizeof adam);
     CHECK_OK(test_cuda->optim->clip(test_cuda, stream_of(test_cuda), parts, part_device, limit, device, norm_device));
     CHECK_OK(test_cpu->optim->clip(test_cpu, stream_of(test_cpu), parts, part, limit, &adam, &norm));
     test_cuda_download(&back, device, sizeof back);
     test_cuda_download(&cuda_norm, norm_device, sizeof cuda_norm);
     assert_memory_equal(&back, &adam, sizeof adam);
-    if (!isnan(norm)) assert_memory_equal(&cuda_norm, &norm, sizeof norm);
-    else assert_true(isnan(cuda_norm));
+    if (!isnan(norm.norm)) assert_memory_equal(&cuda_norm.norm, &norm.norm, sizeof norm.norm);
+    else assert_true(isnan(cuda_norm.norm));
+    assert_int_equal(norm.spoiled, spoiled || !isfinite(norm.norm));
+    assert_int_equal(cuda_norm.spoiled, norm.spoiled);
+    assert_true(!norm.spoiled || adam.grad_scale == 0.f);
     test_cuda_free(part_device);
     test_cuda_free(norm_device);
     test_cuda_free(device);
@@ -94,14 +98,16 @@ static void test_clip(void **state) {
     double part[MOST + 1];
     for (int i = 0; i <= MOST; i++) part[i] = 1. / (3 + i * i);
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
-        check_clip(counts[c], part, 0);
-        check_clip(counts[c], part, 0.3);
-        check_clip(counts[c], part, 100);
+        for (int32_t spoiled = 0; spoiled < 2; spoiled++) {
+            check_clip(counts[c], part, 0, spoiled);
+            check_clip(counts[c], part, 0.3, spoiled);
+            check_clip(counts[c], part, 100, spoiled);
+        }
     }
     part[40] = INFINITY;
-    check_clip(MOST, part, 1);
+    check_clip(MOST, part, 1, 0);
     part[40] = NAN;
-    check_clip(MOST, part, 1);
+    check_clip(MOST, part, 1, 0);
 }
 
 int main(void) {

@@ -50,6 +50,10 @@ train 0 1 cuda
 near cpu cuda "$close"
 matches cuda/config.yaml 'device: cuda'
 [ "$(digest cuda)" != "$(digest cpu)" ] || complain "the CPU computed what the GPU was asked for"
+# A step is started before the result of the one before it is read, unless there is something to do in between.
+train 0 1 paused checkpoint.every_steps=1
+near cuda paused 0
+[ "$(digest cuda)" = "$(digest paused)" ] || complain "a checkpoint after every step changes the run"
 train 0 1 multi-cpu full_model.multi_task=true distributed.device=cpu
 train 0 1 multi full_model.multi_task=true
 near multi-cpu multi "$close"

@@ -53,6 +53,21 @@ train 0 4 moved training.max_steps=2
 train 0 2 moved --resume auto
 same ranks1 moved
 
+# Asked to stop while a step is under way behind the one whose line was told: that one is made, told and saved too.
+"$mpirun" 2 "$emoclim" train run.yaml logging.folder=asked training.max_steps=1000000 >asked.log 2>&1 </dev/null &
+run=$! code=0
+for _ in $(seq 300); do
+    if grep -q '^step 2/' asked.log; then break; fi
+    sleep 0.1
+done
+kill -USR1 "$run"
+wait "$run" || code=$?
+[ "$code" -eq 75 ] || complain "asked to stop: exit code $code instead of 75: $(tail -c 900 asked.log)"
+made=$((10#$(basename "$(ls asked/checkpoints/step-*.h5 | tail -n 1)" | tr -dc 0-9 | head -c 12)))
+[ "$(grep -c '"event":"step"' asked/metrics.jsonl)" -eq "$made" ] || complain "$made steps are saved, others are told"
+train 0 1 unasked "training.max_steps=$made"
+same asked unasked
+
 # The CPU's losses, to four digits; and those of the library's own sums.
 loss() { sed -nE 's/^step 4.* loss ([0-9.]+) .*/\1/p' "$1.log"; }
 train 0 1 cpu distributed.device=cpu

@@ -177,7 +177,7 @@ static void check(bool multi_task, bool normalize, float dropout, int32_t accumu
     fill_model(&m, heads, pass);
     float *grad = malloc((size_t)heads->params.total * sizeof *grad);
     memset(grad, 0xff, (size_t)heads->params.total * sizeof *grad);
-    CHECK_OK(ec__heads_begin(pass, STEP));
+    CHECK_OK(ec__heads_begin(pass, STEP, 0));
     CHECK_OK(ec__heads_forward(pass, (const float *const *)m.x, NULL, NULL));
     check_embeddings(&m, pass);
     CHECK_OK(ec__heads_backward(pass, grad));

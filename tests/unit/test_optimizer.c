@@ -135,10 +135,11 @@ static void test_recorded(void **state) {
         double norms[2];
         test_fill(g, N, 10 + (uint64_t)step);
         CHECK_OK(ec__optimizer_step(called, step, p[0], g, &norms[0]));
-        CHECK_OK(ec__optimizer_begin(replayed, step));
+        CHECK_OK(ec__optimizer_begin(replayed, step, 0));
         CHECK_OK(be->replay(be, recording));
+        CHECK_OK(ec__optimizer_tell(replayed, 0));
         CHECK_OK(be->synchronize(be));
-        CHECK_OK(ec__optimizer_result(replayed, &norms[1]));
+        CHECK_OK(ec__optimizer_result(replayed, 0, &norms[1]));
         assert_true(norms[0] == norms[1]);
         assert_memory_equal(p[0], p[1], sizeof p[0]);
     }

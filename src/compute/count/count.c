@@ -69,6 +69,10 @@ static ec_status count_copy(ec_backend *be, ec_stream *stream, void *to, const v
     return ec__count(be, 0, 2 * (double)bytes / sizeof(float));
 }
 
+static ec_status count_upload_ahead(ec_backend *be, void *to, const void *from_host, size_t bytes) {
+    return count_copy(be, NULL, to, from_host, bytes);
+}
+
 static const ec_memory_ops memory_ops = {
     .alloc = count_alloc,
     .free = count_free,
@@ -76,6 +80,7 @@ static const ec_memory_ops memory_ops = {
     .copy = count_copy,
     .upload = count_copy,
     .download = count_copy,
+    .upload_ahead = count_upload_ahead,
     .alloc_host = count_alloc_host,
     .free_host = count_free_host,
 };

@@ -116,7 +116,7 @@ static ec_status square_sum(ec_backend *be, ec_stream *stream, int64_t count, co
 }
 
 static ec_status clip(ec_backend *be, ec_stream *stream, int32_t parts, const double *part, double limit, ec_adam *a,
-                      double *norm) {
+                      ec_gradient_norm *norm) {
     (void)stream, (void)part, (void)limit, (void)a, (void)norm;
     return ec__count(be, 0, 2.0 * parts);
 }

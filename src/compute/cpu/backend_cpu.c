@@ -34,6 +34,10 @@ static ec_status cpu_copy(ec_backend *be, ec_stream *stream, void *to, const voi
     return EC_OK;
 }
 
+static ec_status cpu_upload_ahead(ec_backend *be, void *to, const void *from_host, size_t bytes) {
+    return cpu_copy(be, NULL, to, from_host, bytes);
+}
+
 const ec_memory_ops ec__cpu_memory_ops = {
     .alloc = cpu_alloc,
     .free = cpu_free,
@@ -41,6 +45,7 @@ const ec_memory_ops ec__cpu_memory_ops = {
     .copy = cpu_copy,
     .upload = cpu_copy,
     .download = cpu_copy,
+    .upload_ahead = cpu_upload_ahead,
     .alloc_host = cpu_alloc,
     .free_host = cpu_free,
 };

@@ -39,12 +39,14 @@ static ec_status square_sum(ec_backend *be, ec_stream *stream, int64_t count, co
 }
 
 static ec_status clip(ec_backend *be, ec_stream *stream, int32_t parts, const double *part, double limit, ec_adam *a,
-                      double *norm) {
+                      ec_gradient_norm *norm) {
     (void)be, (void)stream;
     double sum = 0;
     for (int32_t i = 0; i < parts; i++) sum += part[i];
-    *norm = sqrt(sum);
-    a->grad_scale = !isfinite(*norm) ? 0.f : limit > 0 && *norm > limit ? (float)(limit / *norm) : 1.f;
+    const double length = sqrt(sum);
+    norm->norm = length;
+    if (!isfinite(length)) norm->spoiled = 1;
+    a->grad_scale = norm->spoiled ? 0.f : limit > 0 && length > limit ? (float)(limit / length) : 1.f;
     return EC_OK;
 }
 

@@ -96,25 +96,32 @@ static ec_status cuda_replay(ec_backend *be, const ec_recording *recording) {
     return EC_CUDA(cudaGraphLaunch(recording->graph, ec__cuda(be)->stream[0].queue));
 }
 
+static void close_stream(ec_backend *be, ec_stream *stream) {
+    if (stream->queue) {
+        (void)cudaStreamSynchronize(stream->queue);
+        (void)cudaStreamDestroy(stream->queue);
+    }
+    if (stream->joined) (void)cudaEventDestroy(stream->joined);
+    be->memory->free(be, stream->scratch);
+}
+
 static void cuda_close(ec_backend *base) {
     ec_cuda_backend *be = ec__cuda(base);
     if (!be) return;
     if (be->dnn) (void)cudaStreamSynchronize(be->stream[0].queue);
     ec__cuda_dnn_close(be); /* its handles know the streams */
-    for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
-        ec_stream *stream = &be->stream[s];
-        if (stream->queue) {
-            (void)cudaStreamSynchronize(stream->queue);
-            (void)cudaStreamDestroy(stream->queue);
-        }
-        if (stream->joined) (void)cudaEventDestroy(stream->joined);
-        base->memory->free(base, stream->scratch);
-    }
+    for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) close_stream(base, &be->stream[s]);
+    close_stream(base, &be->ahead);
     if (be->base.host) be->base.host->close(be->base.host);
     if (be->forked) (void)cudaEventDestroy(be->forked);
     ec__cuda_matmul_close(be);
     (void)cudaGetLastError();
     free(be);
+}
+
+static ec_status open_stream(ec_stream *stream) {
+    EC_RETURN_IF(EC_CUDA(cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking)));
+    return EC_CUDA(cudaEventCreateWithFlags(&stream->joined, cudaEventDisableTiming));
 }
 
 static ec_status open_streams(ec_cuda_backend *be) {
@@ -123,13 +130,12 @@ static ec_status open_streams(ec_cuda_backend *be) {
     for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
         ec_stream *stream = &be->stream[s];
         stream->index = s;
-        EC_RETURN_IF(EC_CUDA(cudaStreamCreateWithFlags(&stream->queue, cudaStreamNonBlocking)));
-        EC_RETURN_IF(EC_CUDA(cudaEventCreateWithFlags(&stream->joined, cudaEventDisableTiming)));
+        EC_RETURN_IF(open_stream(stream));
         EC_RETURN_IF(be->base.memory->alloc(&be->base, EC_CUDA_SCRATCH_BYTES + ticket_bytes, &stream->scratch));
         stream->ticket = (unsigned *)((char *)stream->scratch + EC_CUDA_SCRATCH_BYTES);
         EC_RETURN_IF(EC_CUDA(cudaMemsetAsync(stream->ticket, 0, ticket_bytes, stream->queue)));
     }
-    return EC_OK;
+    return open_stream(&be->ahead);
 }
 
 ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out) {

@@ -40,6 +40,7 @@ typedef struct ec_cuda_backend {
     int32_t device, multiprocessors;
     bool deterministic;
     ec_stream stream[EC_CUDA_STREAMS]; /* 0: the main one */
+    ec_stream ahead;                   /* uploads beside all others; without scratch */
     cudaEvent_t forked;
     ec_stream *inside; /* the stream of the task that for_each is in; NULL outside */
     ec_cuda_dense *dense;

@@ -64,6 +64,13 @@ static ec_status cuda_download(ec_backend *be, ec_stream *stream, void *to_host,
     return move(stream, to_host, from, bytes, cudaMemcpyDeviceToHost);
 }
 
+static ec_status cuda_upload_ahead(ec_backend *base, void *to, const void *from_host, size_t bytes) {
+    ec_cuda_backend *be = ec__cuda(base);
+    EC_RETURN_IF(move(&be->ahead, to, from_host, bytes, cudaMemcpyHostToDevice));
+    EC_RETURN_IF(EC_CUDA(cudaEventRecord(be->ahead.joined, be->ahead.queue)));
+    return EC_CUDA(cudaStreamWaitEvent(be->stream[0].queue, be->ahead.joined, 0));
+}
+
 const ec_memory_ops ec__cuda_memory_ops = {
     .alloc = cuda_alloc,
     .free = cuda_free,
@@ -71,6 +78,7 @@ const ec_memory_ops ec__cuda_memory_ops = {
     .copy = cuda_copy,
     .upload = cuda_upload,
     .download = cuda_download,
+    .upload_ahead = cuda_upload_ahead,
     .alloc_host = cuda_alloc_host,
     .free_host = cuda_free_host,
 };

@@ -86,7 +86,7 @@ ec_status square_sum(ec_backend *, ec_stream *stream, int64_t count, const float
 
 /* One warp reads, and adds what it read one after another. */
 __global__ void __launch_bounds__(EC_WARP) clip_kernel(int parts, const double *part, double limit, ec_adam *adam,
-                                                       double *norm) {
+                                                       ec_gradient_norm *norm) {
     double sum = 0;
     for (int first = 0; first < parts; first += EC_WARP) {
         const int at = first + (int)threadIdx.x;
@@ -95,12 +95,13 @@ __global__ void __launch_bounds__(EC_WARP) clip_kernel(int parts, const double *
     }
     if (threadIdx.x != 0) return;
     const double length = sqrt(sum);
-    *norm = length;
-    adam->grad_scale = !isfinite(length) ? 0.f : limit > 0 && length > limit ? (float)(limit / length) : 1.f;
+    norm->norm = length;
+    if (!isfinite(length)) norm->spoiled = 1;
+    adam->grad_scale = norm->spoiled ? 0.f : limit > 0 && length > limit ? (float)(limit / length) : 1.f;
 }
 
 ec_status clip(ec_backend *, ec_stream *stream, int32_t parts, const double *part, double limit, ec_adam *adam,
-               double *norm) {
+               ec_gradient_norm *norm) {
     return EC_LAUNCH(clip_kernel, 1, EC_WARP, 0, stream, parts, part, limit, adam, norm);
 }
 
