@@ -22,12 +22,15 @@ else()
     find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
     find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
     find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR})
-    foreach(library CUDA::cudart CUDA::cublasLt CUDA::cufft)
-      if(NOT TARGET ${library})
-        string(APPEND cuda_missing " ${library}")
-      endif()
-    endforeach()
-    foreach(library CUDNN_INCLUDE_DIR CUDNN_LIBRARY)
+    # A toolkit may be the compiler alone, the libraries lying elsewhere under their run-time names.
+    find_path(CUBLASLT_INCLUDE_DIR cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 HINTS ${CUDAToolkit_LIBRARY_DIR})
+    find_path(CUFFT_INCLUDE_DIR cufft.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(CUFFT_LIBRARY NAMES cufft libcufft.so.12 HINTS ${CUDAToolkit_LIBRARY_DIR})
+    if(NOT TARGET CUDA::cudart)
+      set(cuda_missing " CUDA::cudart")
+    endif()
+    foreach(library CUBLASLT_INCLUDE_DIR CUBLASLT_LIBRARY CUFFT_INCLUDE_DIR CUFFT_LIBRARY CUDNN_INCLUDE_DIR CUDNN_LIBRARY)
       if(NOT ${library})
         string(APPEND cuda_missing " ${library}")
       endif()
@@ -58,12 +61,13 @@ if(EMOCLIM_HAVE_CUDA)
   endif()
   add_library(emoclim_cuda MODULE ${cuda_sources})
   target_include_directories(emoclim_cuda PRIVATE include src)
-  target_include_directories(emoclim_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR} ${nccl_include})
+  target_include_directories(emoclim_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${CUBLASLT_INCLUDE_DIR}
+                             ${CUFFT_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR} ${nccl_include})
   target_compile_definitions(emoclim_cuda PRIVATE EMOCLIM_VERSION="${PROJECT_VERSION}")
   target_compile_options(emoclim_cuda PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;--threads=2>")
-  target_link_libraries(emoclim_cuda PRIVATE CUDA::cudart CUDA::cublasLt CUDA::cufft ${CUDNN_LIBRARY} ${nccl_library}
-                        MPI::MPI_C)
+  target_link_libraries(emoclim_cuda PRIVATE CUDA::cudart ${CUBLASLT_LIBRARY} ${CUFFT_LIBRARY} ${CUDNN_LIBRARY}
+                        ${nccl_library} MPI::MPI_C)
   set_target_properties(emoclim_cuda PROPERTIES LINKER_LANGUAGE CUDA CUDA_STANDARD 20 C_VISIBILITY_PRESET hidden
     CUDA_VISIBILITY_PRESET hidden LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
     BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}" INSTALL_RPATH "${CUDAToolkit_LIBRARY_DIR}")

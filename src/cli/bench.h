@@ -15,8 +15,8 @@ typedef struct bench_times {
 /* One repetition of what is measured. */
 typedef ec_status (*bench_fn)(void *arg);
 
-/* Collective. Runs fn twice to warm up, then repeats times; repeats 0: as often as fits into about a second, at least 5
- * and at most 1000 times. Each time is that of the slowest rank. */
+/* Collective. Runs fn twice to warm up, once where that takes seconds, then repeats times; repeats 0: as often as fits
+ * into about a second, at least 5 and at most 1000 times. Each time is that of the slowest rank. */
 ec_status bench_repeat(ec_comm *comm, int64_t repeats, bench_fn fn, void *arg, bench_times *out);
 
 /* What all threads of the back end reach together, in 10^9 operations a second: a large matrix product by the library,

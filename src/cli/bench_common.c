@@ -10,7 +10,7 @@
 #include "core/clock.h"
 #include "core/rng.h"
 
-enum { WARM_UP = 2, FEWEST = 5, MOST = 1000 };
+enum { WARM_UP = 2, LONG_MS = 2000, FEWEST = 5, MOST = 1000 };
 
 /* Collective: milliseconds of one run on the slowest rank. */
 static ec_status run_once(ec_comm *comm, bench_fn fn, void *arg, double *all, double *out) {
@@ -35,9 +35,12 @@ ec_status bench_repeat(ec_comm *comm, int64_t repeats, bench_fn fn, void *arg, b
     double *times = calloc(MOST, sizeof *times), *all = calloc((size_t)comm->size, sizeof *all);
     double last = 0;
     if (!times || !all) EC_FAIL(EC_ERR_MEMORY, "no memory for the times");
-    for (int i = 0; i < WARM_UP; i++) EC_TRY(run_once(comm, fn, arg, all, &last));
-    if (repeats == 0) repeats = (int64_t)(1000 / (last + 1e-3)); /* the same number on every rank */
-    const int count = repeats < FEWEST ? FEWEST : repeats > MOST ? MOST : (int)repeats;
+    for (int i = 0; i < WARM_UP && last < LONG_MS; i++) EC_TRY(run_once(comm, fn, arg, all, &last));
+    if (repeats == 0) { /* the same number on every rank */
+        repeats = (int64_t)(1000 / (last + 1e-3));
+        if (repeats < FEWEST) repeats = FEWEST;
+    }
+    const int count = repeats > MOST ? MOST : (int)repeats;
     for (int i = 0; i < count; i++) EC_TRY(run_once(comm, fn, arg, all, &times[i]));
     qsort(times, (size_t)count, sizeof *times, compare);
     *out = (bench_times){.count = count, .min = times[0], .max = times[count - 1],

@@ -37,18 +37,35 @@ typedef struct problem {
     double losses[EC_DIRECTIONS];
 } problem;
 
-static void make_rows(const options *o, const problem *p, uint32_t modality, float *z) {
-    for (int32_t b = 0; b < p->rows; b++) {
-        ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, modality, (uint64_t)(p->comm->rank * (int64_t)p->rows + b));
-        float *row = z + b * o->dim;
-        double norm = 0;
-        for (int64_t k = 0; k < o->dim; k++) {
-            row[k] = (float)ec__rng_normal(&rng);
-            norm += (double)row[k] * (double)row[k];
-        }
-        for (int64_t k = 0; k < o->dim; k++) row[k] = (float)((double)row[k] / sqrt(norm));
-        p->label[modality][b] = (int32_t)ec__rng_below(&rng, (uint64_t)o->classes);
+enum { ROWS_A_TASK = 256 };
+
+/* The rows of one modality. */
+typedef struct rows_job {
+    const options *o;
+    const problem *p;
+    uint32_t modality;
+    float *z;
+} rows_job;
+
+static void make_row(const rows_job *j, int32_t b) {
+    const int64_t dim = j->o->dim;
+    ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, j->modality, (uint64_t)(j->p->comm->rank * (int64_t)j->p->rows + b));
+    float *row = j->z + b * dim;
+    double norm = 0;
+    for (int64_t k = 0; k < dim; k++) {
+        row[k] = (float)ec__rng_normal(&rng);
+        norm += (double)row[k] * (double)row[k];
     }
+    for (int64_t k = 0; k < dim; k++) row[k] = (float)((double)row[k] / sqrt(norm));
+    j->p->label[j->modality][b] = (int32_t)ec__rng_below(&rng, (uint64_t)j->o->classes);
+}
+
+static ec_status make_rows(void *arg, int32_t task, int32_t worker) {
+    const rows_job *j = arg;
+    const int32_t first = task * ROWS_A_TASK, end = first + ROWS_A_TASK;
+    (void)worker;
+    for (int32_t b = first; b < end && b < j->p->rows; b++) make_row(j, b);
+    return EC_OK;
 }
 
 static ec_status open_problem(const options *o, problem *p) {
@@ -60,7 +77,8 @@ static ec_status open_problem(const options *o, problem *p) {
     for (uint32_t m = 0; m < 2; m++) {
         p->label[m] = malloc((size_t)p->rows * sizeof(int32_t));
         if (!z || !p->label[m]) EC_FAIL(EC_ERR_MEMORY, "no memory for %lld rows", (long long)o->batch);
-        make_rows(o, p, m, z);
+        rows_job job = {.o = o, .p = p, .modality = m, .z = z};
+        EC_TRY(ec__pool_run(p->be->pool, (p->rows + ROWS_A_TASK - 1) / ROWS_A_TASK, make_rows, &job));
         EC_TRY(bench_upload(p->be, z, count, &p->z[m]));
     }
 done:
@@ -132,7 +150,10 @@ static ec_status run(const cli_context *cli, const void *values) {
     const double before = bench_memory_mark();
     EC_TRY(ec__comm_agree(p.comm, open_loss(o, &p)));
     EC_TRY(bench_repeat(p.comm, o->repeats, step, &p, &times));
-    const double peak_mb = bench_memory_peak(before);
+    /* A device's memory is all taken beforehand. */
+    const bool device = p.be->native_queue(p.be) != NULL;
+    const double gradients_mb = 2.0 * p.rows * (double)o->dim * sizeof(float) * 1e-6;
+    const double peak_mb = device ? (double)ec__supcon_bytes(p.loss) * 1e-6 + gradients_mb : bench_memory_peak(before);
     EC_TRY(bench_measure_rates(p.be, &rates));
     if (p.comm->rank == 0) EC_TRY(report(cli, o, &p, (int32_t)place.threads, &times, &rates, peak_mb));
 done:

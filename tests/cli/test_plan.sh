@@ -19,7 +19,7 @@ YAML
 # besides what training asks for.
 for batch in 1024 4096; do
     "$emoclim" plan run.yaml "training.batch_size=$batch" --json >plan$batch.json || fail "plan of batch $batch"
-    "$emoclim" bench step --batch $batch --threads 2 --repeats 1 --json >bench$batch.json || fail "bench of batch $batch"
+    "$emoclim" bench step --batch $batch --threads 2 --repeats 5 --json >bench$batch.json || fail "bench of batch $batch"
 done
 planned() { awk -v a="$(field optimizer "$1")" -v b="$(field activations "$1")" -v c="$(field loss "$1")" 'BEGIN { print (a + b + c) / 1e6 }'; }
 awk -v a="$(planned plan1024.json)" -v b="$(planned plan4096.json)" -v x="$(field peak_mb bench1024.json)" \

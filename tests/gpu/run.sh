@@ -1,52 +1,54 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command: build, tests, compute-sanitizer on our kernels, measurements. Under nine
-# minutes; needs the CUDA toolkit and no network. Packages that the machine lacks come from tests/gpu/bundle.sh.
+# Everything that needs a GPU, in one command: build, tests, measurements beside PyTorch, compute-sanitizer on our kernels.
+# Under nine minutes; needs the CUDA toolkit and no network. Packages that the machine lacks come from tests/gpu/bundle.sh.
 #
-#   tests/gpu/run.sh [FOLDER]           default: build/gpu-results; gets results.json and the logs of every part
+#   tests/gpu/run.sh [FOLDER]           default: build/gpu-results; gets results.json, summary.txt and logs.tar.gz
 #
-# BUNDLE names the archive of bundle.sh (default: build/gpu-bundle/bundle.tar.xz). PYTHON names an interpreter with torch for
-# the comparison (default: python3; left out where it has none). SECONDS_MAX bounds the whole (default 530): parts that
-# find no time left are named in results.json as not run. The exit status is 0 when all tests passed, sanitizers included.
+# What is most worth knowing comes first. Every part has a time limit of its own, its failure ends no other, and the three
+# files are written anew after each of them: whatever stops this script, what was found until then is there.
+#
+# BUNDLE names the archive of bundle.sh (default: build/gpu-bundle/bundle.tar.xz). PYTHON names an interpreter with torch
+# (default: python3; the comparison is left out where it has none). SECONDS_MAX bounds the whole (default 530). PARTS says
+# what to do (default: all, "build tests figures torch nccl sanitizers"): what found no time is for a second call, soon enough
+# that the machine is still there, as PARTS="nccl sanitizers".
+# SMALL=1 tries the script itself out, where there need be no GPU: tiny sizes, and the module of EMOCLIM_MODULE_PATH.
+# The exit status is 0 when all tests ran and passed, sanitizers included; parts without time left count as failed.
 set -u
 cd "$(dirname "$0")/../.."
 out=${1:-build/gpu-results}
 bundle=${BUNDLE:-build/gpu-bundle/bundle.tar.xz}
 python=${PYTHON:-python3}
 limit=${SECONDS_MAX:-530}
-rm -rf "$out"
-mkdir -p "$out/figures"
+wanted=${PARTS:-build tests figures torch nccl sanitizers}
+small=${SMALL:-}
+sizes="4096 32768 131072"
+batch=256
+[ -z "$small" ] || { sizes=256 batch=2; }
+build=build/gpu
+work=build/gpu-work
+rm -rf "$work"
+mkdir -p "$out" "$work/figures"
 out=$(realpath "$out")
+work=$(realpath "$work")
 failed=0
 SECONDS=0
 
 left() { echo $((limit - SECONDS)); }
-say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
+say() { printf '[%3d s] %s\n' "$SECONDS" "$*" | tee -a "$work/summary.txt"; }
 text() { printf '"%s"' "$(printf '%s' "$*" | tr -d '\n' | sed 's/[\\"]/\\&/g')"; }
+wants() { [[ " $wanted " == *" $1 "* ]]; }
 
 parts=()
-part() { # NAME MOST-SECONDS COMMAND...: into NAME.log; remembers how it ended
-    local name=$1 most=$2 code=0 start=$SECONDS
-    shift 2
-    [ "$(left)" -gt "$most" ] || most=$(left)
-    if [ "$most" -lt 5 ]; then
-        parts+=("{\"name\": \"$name\", \"result\": \"not run: no time left\"}")
-        say "$name: not run, no time left"
-        failed=1
-        return 1
-    fi
-    timeout "$most" "$@" >"$out/$name.log" 2>&1 || code=$?
-    parts+=("{\"name\": \"$name\", \"seconds\": $((SECONDS - start)), \"exit_code\": $code}")
-    say "$name: exit code $code"
-    if [ $code -ne 0 ]; then
-        tail -n 25 "$out/$name.log"
-        failed=1
-    fi
-    return $code
+record() { # NAME RESULT SECONDS
+    parts+=("{\"name\": \"$1\", \"result\": $(text "$2"), \"seconds\": $3}")
+    say "$1: $2"
+    [ "$2" = passed ] || failed=1
+    results
 }
 
-results() { # results.json from what there is so far
+results() { # the three files, from what there is so far
     local figures="" comma="" f
-    for f in "$out"/figures/*.json; do
+    for f in "$work"/figures/*.json; do
         [ -s "$f" ] || continue
         figures+="$comma$(printf '{"name": "%s", "result": ' "$(basename "$f" .json)")$(cat "$f")}"
         comma=", "
@@ -54,26 +56,64 @@ results() { # results.json from what there is so far
     local IFS=,
     printf '{"date": "%s", "commit": %s, "device": %s, "nvcc": %s, "system": %s, "seconds": %d, "parts": [%s], "figures": [%s]}\n' \
         "$(date -u +%Y-%m-%dT%H:%MZ)" "$(text "$(git rev-parse HEAD 2>/dev/null || echo unknown)")" \
-        "$(text "$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>&1 | head -n 1)")" \
-        "$(text "$(nvcc --version 2>/dev/null | sed -n 's/^Build //p')")" "$(text "$(uname -srm)")" "$SECONDS" \
-        "${parts[*]}" "$figures" >"$out/results.json"
+        "$(text "$device")" "$(text "$(nvcc --version 2>/dev/null | sed -n 's/^Build //p')")" "$(text "$(uname -srm)")" \
+        "$SECONDS" "${parts[*]:-}" "$figures" >"$work/results.json"
+    cp "$work/summary.txt" "$work/results.json" "$out/"
+    tar -C "$work" -czf "$out/logs.tar.gz" . 2>/dev/null
 }
-trap results EXIT
 
-nvidia-smi -L >"$out/devices.log" 2>&1 || { echo "tests/gpu/run.sh: no GPU: $(cat "$out/devices.log")" >&2; exit 4; }
-cat "$out/devices.log"
+part() { # NAME MOST-SECONDS COMMAND...: output into NAME.log
+    local name=$1 most=$2 code=0 start=$SECONDS
+    shift 2
+    [ "$(left)" -gt "$most" ] || most=$(left)
+    if [ "$most" -lt 5 ]; then
+        record "$name" "not run: no time left" 0
+        return 1
+    fi
+    timeout -k 5 "$most" "$@" >"$work/$name.log" 2>&1 </dev/null || code=$?
+    case $code in
+    0) record "$name" passed $((SECONDS - start)) ;;
+    124 | 137) record "$name" "ran out of its $most s" $((SECONDS - start)) ;;
+    *) record "$name" "exit code $code" $((SECONDS - start)) ;;
+    esac
+    [ $code -eq 0 ] || tail -n "${lines:-12}" "$work/$name.log" | cut -c1-200
+    return $code
+}
+
+tests() { # NAME MOST-SECONDS CTEST-ARGUMENTS...: a test that was skipped did not pass here
+    local name=$1 most=$2
+    shift 2
+    part "$name" "$most" ctest --test-dir $build -L gpu --output-on-failure --no-tests=error "$@"
+    grep -E 'Passed|Failed|Timeout|Skipped|tests passed' "$work/$name.log" 2>/dev/null | grep -E '[0-9]/[0-9]|passed' | cut -c1-90
+    if [ -z "$small" ] && grep -q 'Skipped' "$work/$name.log" 2>/dev/null; then record "$name-skipped" "tests were skipped" 0; fi
+}
+
+device=none
+touch "$work/summary.txt"
+if [ -z "$small" ]; then
+    nvidia-smi -L >"$work/devices.log" 2>&1 || { echo "tests/gpu/run.sh: no GPU: $(cat "$work/devices.log")" >&2; exit 4; }
+    device=$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>&1 | head -n 1)
+fi
+say "$device"
 export PATH=$PATH:/usr/local/cuda/bin
 if ! pkg-config --exists yaml-0.1 jansson 2>/dev/null || ! command -v mpirun >/dev/null; then
     [ -f "$bundle" ] || { echo "tests/gpu/run.sh: libraries are missing, and there is no $bundle (tests/gpu/bundle.sh)" >&2; exit 4; }
-    where=$(mktemp -d)
-    xz -dc "$bundle" 2>/dev/null | tar -C "$where" -xf - || "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$bundle" "$where"
+    where=$PWD/build/gpu-packages # kept: what is built has its address
+    if [ ! -d "$where/bundle" ]; then
+        mkdir -p "$where"
+        xz -dc "$bundle" 2>/dev/null | tar -C "$where" -xf - ||
+            "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$bundle" "$where"
+    fi
     # shellcheck disable=SC1091
     . "$where/bundle/env.sh"
 fi
 
-# cuDNN and NCCL may lie in a Python's packages only.
+# The CUDA libraries may lie in a Python's packages only: those that the toolkit lacks come from there.
+toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
 for folder in $("$python" -c 'import nvidia; print(*nvidia.__path__)' 2>/dev/null); do
-    for library in cudnn nccl; do
+    for pair in cudnn:cudnn nccl:nccl cu13:cublasLt cu13:cufft; do
+        library=${pair%:*}
+        ! ls "$toolkit"/{lib,lib64,targets/x86_64-linux/lib}/lib"${pair#*:}".so* >/dev/null 2>&1 || continue
         [ -d "$folder/$library/lib" ] || continue
         export CMAKE_INCLUDE_PATH=${CMAKE_INCLUDE_PATH:+$CMAKE_INCLUDE_PATH:}$folder/$library/include
         export CMAKE_LIBRARY_PATH=${CMAKE_LIBRARY_PATH:+$CMAKE_LIBRARY_PATH:}$folder/$library/lib
@@ -81,58 +121,106 @@ for folder in $("$python" -c 'import nvidia; print(*nvidia.__path__)' 2>/dev/nul
     done
 done
 
-build=build/gpu
-architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
-part configure 60 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DEMOCLIM_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$architecture-real" || exit 1
-part build 240 cmake --build $build || exit 1
 emoclim=$PWD/$build/emoclim
+if wants build; then
+    architecture=90
+    [ -n "$small" ] || architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+    lines=40
+    part configure 60 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DEMOCLIM_CUDA=ON \
+        "-DCMAKE_CUDA_ARCHITECTURES=$architecture-real" || exit 1
+    part build 240 cmake --build $build --target gpu || exit 1
+    lines=12
+fi
 part doctor 30 "$emoclim" doctor
-part tests 150 ctest --test-dir $build -L gpu -j 2 --output-on-failure --no-tests=error
-
-# Our kernels under the sanitizers; the libraries' are left alone. One test program after the other, the short ones first.
-if command -v compute-sanitizer >/dev/null; then
-    export EMOCLIM_MODULE_PATH=$PWD/$build/libemoclim_cuda.so
-    for tool in memcheck racecheck; do
-        for program in test_optim test_head test_head_leaf test_supcon; do
-            [ -x "$build/tests/cuda_$program" ] || continue
-            part "$tool-$program" 40 compute-sanitizer --tool $tool --error-exitcode 9 --kernel-name-exclude kns=cublas \
-                --kernel-name-exclude kns=cutlass "$build/tests/cuda_$program"
-        done
-    done
-    unset EMOCLIM_MODULE_PATH
-else
-    parts+=('{"name": "sanitizers", "result": "not run: no compute-sanitizer"}')
-    failed=1
+grep -E '^(gpu|exchange|warning)' "$work/doctor.log" | cut -c1-200
+if [ -z "$small" ] && grep -q '^gpu  *none' "$work/doctor.log"; then
+    record device "the program finds no GPU" 0
+    exit 1
 fi
 
-# Figures of emoclim alone, then beside PyTorch by turns.
-figure() { # NAME ARGUMENTS...
-    local name=$1
-    shift
-    [ "$(left)" -gt 10 ] || { say "$name: no time left"; failed=1; return; }
-    if timeout 60 "$emoclim" bench "$@" --device cuda --json >"$out/figures/$name.json" 2>"$out/figures/$name.err"; then
-        say "$name: $(sed -n 's/ *"ms": *\([0-9.]*\).*/\1 ms/p' "$out/figures/$name.json")"
+# Several ranks on one GPU take turns on it, and may hang: they come later.
+several='comm_nccl|train'
+if wants tests; then tests tests 110 -E "$several" -j 4; fi
+
+figure() { # NAME MOST-SECONDS ARGUMENTS...
+    local name=$1 most=$2
+    shift 2
+    [ "$(left)" -gt "$most" ] || most=$(left)
+    if [ "$SECONDS" -ge "$figures_end" ] || [ "$most" -lt 10 ]; then
+        late+=("$name")
+        return
+    fi
+    if timeout -k 5 "$most" "$emoclim" bench "$@" --json >"$work/$name.new" 2>"$work/$name.err" </dev/null; then
+        mv "$work/$name.new" "$work/figures/$name.json"
+        say "$name: $(awk -F'[":, ]+' '$2 ~ /^(ms|held_mb|gflops|per_second)$/ { printf "%s %.4g  ", $2, $3 }' "$work/figures/$name.json")"
     else
-        say "$name: failed: $(tail -n 1 "$out/figures/$name.err")"
-        rm -f "$out/figures/$name.json"
+        say "$name: failed ($?): $(tail -n 1 "$work/$name.err" | cut -c1-200)"
         failed=1
     fi
+    results
 }
-for math in float32 tf32 bf16; do
-    for dim in 128 768; do
-        for rows in 4096 32768 131072; do figure "supcon-$math-D$dim-G$rows" supcon --math $math -d $dim -b $rows -r 5; done
+
+supcon() { # MATH DIM
+    local rows
+    for rows in $sizes; do
+        figure "supcon-$1-D$2-G$rows" 60 supcon --math "$1" -d "$2" -b "$rows" -r 5
     done
-    for rows in 64 1024 16384; do figure "step-$math-B$rows" step --math $math -b $rows -m reproducible; done
-done
-figure supcon-bf16-D128-G1048576 supcon --math bf16 -d 128 -b 1048576 -r 1
-figure step-fast-B64 step -b 64 -m fast
-figure encode-bf16-B256 encode -p bf16 -b 256
-figure encode-float32-B256 encode -p float32 -b 256
-if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    part torch 150 "$python" tests/gpu/compare.py "$emoclim" "$out/figures/torch.json"
-else
-    parts+=('{"name": "torch", "result": "not run: no torch that sees the GPU"}')
+}
+
+if wants figures; then
+    late=()
+    figures_end=$((SECONDS + 110))
+    figure step-float32-B64 40 step --math float32 -b 64 -m reproducible
+    supcon bf16 128
+    figure "encode-bf16-B$batch" 40 encode -p bf16 -b $batch
+    if [ -z "$small" ]; then
+        supcon bf16 768
+        figure step-float32-B1024 40 step --math float32 -b 1024 -m reproducible
+        figure step-float32-B16384 40 step --math float32 -b 16384 -m reproducible
+        figure supcon-bf16-D128-G1048576 90 supcon --math bf16 -d 128 -b 1048576 -r 1
+        supcon tf32 128
+        supcon float32 128
+        for math in bf16 tf32; do figure "step-$math-B64" 40 step --math $math -b 64 -m reproducible; done
+        figure step-fast-B64 40 step -b 64 -m fast
+        supcon tf32 768
+        supcon float32 768
+        for math in bf16 tf32; do figure "step-$math-B16384" 40 step --math $math -b 16384 -m reproducible; done
+        figure encode-float32-B256 40 encode -p float32 -b 256
+    fi
+    [ ${#late[@]} -eq 0 ] || record figures "no time left for ${late[*]}" 0
 fi
+
+if wants torch; then
+    if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null || [ -n "$small" ]; then
+        part torch 140 "$python" tests/gpu/compare.py "$work/figures" "$work/figures/torch.json" --seconds 130 \
+            ${small:+--small --device cpu}
+        cut -c1-200 "$work/torch.log" | tee -a "$work/summary.txt"
+    else
+        record torch "no torch that sees the GPU" 0
+    fi
+fi
+
+if wants nccl; then tests nccl 100 -R "$several" -j 2; fi
+
+# Our kernels under the sanitizers; the libraries' are left alone.
+if wants sanitizers; then
+    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer "${CUDA_HOME:-/usr}"/bin/compute-sanitizer 2>/dev/null | head -n 1)
+    if [ -n "$sanitizer" ]; then
+        [ -n "$small" ] || export EMOCLIM_MODULE_PATH=$PWD/$build/libemoclim_cuda.so
+        for tool in memcheck racecheck; do
+            for program in test_optim test_head test_head_leaf test_encoder test_supcon; do
+                part "$tool-$program" 60 "$sanitizer" --tool $tool --error-exitcode 9 --print-limit 10 \
+                    --kernel-name-exclude kns=cublas --kernel-name-exclude kns=cutlass --kernel-name-exclude kns=nvjet \
+                    --kernel-name-exclude kns=gemm --kernel-name-exclude kns=cudnn "$build/tests/cuda_$program"
+            done
+        done
+    else
+        record sanitizers "no compute-sanitizer" 0
+    fi
+fi
+
 results
-say "results: $out/results.json"
+echo
+cat "$work/summary.txt"
+say "results: $out/results.json; $([ $failed -eq 0 ] && echo 'all passed' || echo 'NOT all passed')"
 exit $failed

@@ -57,16 +57,20 @@ class Encoder(nn.Module):
         return self.ln_post(x[:, 0]) @ self.out
 
 
-def forward(variant, batch):
-    """variant: orig, best, or either with -bf16 for weights and activations in bfloat16."""
+def forward(variant, batch, upload=False, compiled=False):
+    """variant: orig, best, or either with -bf16 for weights and activations in bfloat16. upload: images come as float32
+    from the host's memory and embeddings go back there; compiled: by torch.compile."""
     torch.manual_seed(1)
     kind, _, dtype = variant.partition("-")
     model, images = Encoder(kind == "best").eval(), torch.rand(batch, 3, SIDE, SIDE) * 2 - 1
-    if dtype == "bf16":
-        model, images = model.bfloat16(), images.bfloat16()
+    device, number = images.device, torch.bfloat16 if dtype == "bf16" else torch.float32
+    model = model.to(number)
+    call = torch.compile(model) if compiled else model
+    images = images.cpu() if upload else images.to(number)
 
     def run():
         with torch.inference_mode():
-            model(images)
+            out = call(images.to(device).to(number))
+            return out.cpu() if upload else out
 
     return run

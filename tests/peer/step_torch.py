@@ -22,13 +22,16 @@ class Model(nn.Module):
         return normalize(self.image(normalize(image))), normalize(self.music(normalize(music)))
 
 
-def stepper(variant, rows):
+def stepper(variant, rows, capturable=False):
     """variant: how the loss is written (supcon_torch.pick), with +fused or +foreach for the optimizer's kind. Without
-    one, AdamW as it comes and the loss asked for after each step, as a program that logs it does."""
+    one, AdamW as it comes and the loss asked for after each step, as a program that logs it does. capturable: the step
+    can be recorded as a CUDA graph."""
     torch.manual_seed(1)
     loss_name, _, optimizer_kind = variant.partition("+")
     model, loss_function = Model().train(), supcon_torch.pick(loss_name)
     options = {optimizer_kind: True} if optimizer_kind else {}
+    if capturable:
+        options["capturable"] = True
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **options)
     image, music = torch.rand(rows, IMAGE) - 0.5, torch.rand(rows, MUSIC) - 0.5
     labels = [torch.randint(0, supcon_torch.CLASSES, (rows,)) for _ in range(2)]

@@ -31,10 +31,15 @@ def orig(x, y, labels_x, labels_y, t):
             + _masked(x, y, labels_x, labels_y, t, False) + _masked(y, x, labels_y, labels_x, t, False)) / 4
 
 
+def _counts(labels):
+    """Rows of each class (C). bincount would make the host wait for a GPU, and cannot be captured."""
+    return torch.zeros(CLASSES, dtype=labels.dtype).index_add_(0, labels, torch.ones_like(labels))
+
+
 def _positives(z, labels):
     """Sum of the rows of each class (C,D), and how many there are (C)."""
     sums = torch.zeros(CLASSES, z.shape[1], dtype=z.dtype).index_add_(0, labels, z)
-    return sums, torch.bincount(labels, minlength=CLASSES).to(z.dtype)
+    return sums, _counts(labels).to(z.dtype)
 
 
 def _direction(z, labels, sums, counts, row_sums, t, same):
@@ -74,7 +79,7 @@ def _positive_gradient(z, labels, other, other_labels, t):
 
 def _active(labels_x, labels_y, dtype):
     """1 where an anchor has a positive, else 0; for the directions xx, yy, xy, yx."""
-    of_x, of_y = (torch.bincount(labels, minlength=CLASSES) for labels in (labels_x, labels_y))
+    of_x, of_y = _counts(labels_x), _counts(labels_y)
     return [flag.to(dtype) for flag in (of_x[labels_x] > 1, of_y[labels_y] > 1, of_y[labels_x] > 0, of_x[labels_y] > 0)]
 
 
