@@ -59,16 +59,25 @@ if(EMOCLIM_HAVE_CUDA)
     set(nccl_library)
     message(STATUS "NCCL was not found: several ranks cannot use GPUs")
   endif()
-  add_library(emoclim_cuda MODULE ${cuda_sources})
-  target_include_directories(emoclim_cuda PRIVATE include src)
-  target_include_directories(emoclim_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${CUBLASLT_INCLUDE_DIR}
-                             ${CUFFT_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR} ${nccl_include})
-  target_compile_definitions(emoclim_cuda PRIVATE EMOCLIM_VERSION="${PROJECT_VERSION}")
-  target_compile_options(emoclim_cuda PRIVATE
-    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;--threads=2>")
+  # What uses instructions that only compute capability 9.0 has is compiled for it alone: nothing else can run it.
+  set(hopper_sources ${cuda_sources})
+  list(FILTER hopper_sources INCLUDE REGEX "_hopper[^/]*\\.cu$")
+  list(REMOVE_ITEM cuda_sources ${hopper_sources})
+  add_library(emoclim_cuda_hopper OBJECT ${hopper_sources})
+  target_compile_options(emoclim_cuda_hopper PRIVATE --generate-code=arch=compute_90a,code=sm_90a)
+  set_target_properties(emoclim_cuda_hopper PROPERTIES CUDA_ARCHITECTURES OFF)
+  add_library(emoclim_cuda MODULE ${cuda_sources} $<TARGET_OBJECTS:emoclim_cuda_hopper>)
+  foreach(target emoclim_cuda emoclim_cuda_hopper)
+    target_include_directories(${target} PRIVATE include src)
+    target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${CUBLASLT_INCLUDE_DIR}
+                               ${CUFFT_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR} ${nccl_include})
+    target_compile_definitions(${target} PRIVATE EMOCLIM_VERSION="${PROJECT_VERSION}")
+    target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;--threads=2>")
+    set_target_properties(${target} PROPERTIES CUDA_STANDARD 20 CUDA_VISIBILITY_PRESET hidden)
+  endforeach()
   target_link_libraries(emoclim_cuda PRIVATE CUDA::cudart ${CUBLASLT_LIBRARY} ${CUFFT_LIBRARY} ${CUDNN_LIBRARY}
                         ${nccl_library} MPI::MPI_C)
-  set_target_properties(emoclim_cuda PROPERTIES LINKER_LANGUAGE CUDA CUDA_STANDARD 20 C_VISIBILITY_PRESET hidden
-    CUDA_VISIBILITY_PRESET hidden LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
+  set_target_properties(emoclim_cuda PROPERTIES LINKER_LANGUAGE CUDA C_VISIBILITY_PRESET hidden
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
     BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}" INSTALL_RPATH "${CUDAToolkit_LIBRARY_DIR}")
 endif()

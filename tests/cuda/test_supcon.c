@@ -311,18 +311,55 @@ static ec_backend *open_cuda(ec_math math) {
     return be;
 }
 
+/* The order of threads that the emulation runs with; -1 on a GPU. */
+static int emulation_seed(void) {
+    const char *seed = getenv("EMOCLIM_CUEMU_SEED");
+    return seed ? atoi(seed) : -1;
+}
+
+/* The two sets of bfloat16 kernels. */
+static const char *const PATHS[] = {"portable", "hopper"};
+enum { PATH_COUNT = 2 };
+
+/* NULL where the device has no such path. */
+static ec_backend *open_path(const char *path) {
+    ec_backend *be = NULL;
+    const ec_backend_options options = {.math = EC_MATH_BF16, .deterministic = true};
+    setenv("EMOCLIM_SUPCON", path, 1);
+    const ec_status status = ec__backend_open_with("cuda", &options, &be);
+    unsetenv("EMOCLIM_SUPCON");
+    if (status == EC_ERR_ENV && strcmp(path, "hopper") == 0 && emulation_seed() < 0) return NULL;
+    CHECK_OK(status);
+    return be;
+}
+
 /* Inputs that the products' type holds exactly, so that only the weights of the gradient are rounded to it. */
 static void test_math(void **state) {
     (void)state;
-    static const ec_math maths[] = {EC_MATH_TF32, EC_MATH_BF16};
-    static const double limits[] = {1e-3, 8e-3};
-    for (int i = 0; i < 2; i++) {
-        ec_backend *be = open_cuda(maths[i]);
-        check_problem(150, 96, 0.07, 5, ALL_FOUR, be, limits[i], 1e-5);
-        check_problem(150, 40, 0.01, 5, ALL_FOUR, be, limits[i], 5e-5);
-        check_problem(270, 150, 0.07, 5, ALL_FOUR, be, limits[i], 1e-5);
-        be->close(be);
+    ec_backend *be[] = {open_cuda(EC_MATH_TF32), open_path(PATHS[0]), open_path(PATHS[1])};
+    for (int i = 0; i < 3; i++) {
+        const double limit = i == 0 ? 1e-3 : 8e-3;
+        if (!be[i]) continue;
+        check_problem(150, 96, 0.07, 5, ALL_FOUR, be[i], limit, 1e-5);
+        check_problem(150, 40, 0.01, 5, ALL_FOUR, be[i], limit, 5e-5);
+        check_problem(270, 150, 0.07, 5, ALL_FOUR, be[i], limit, 1e-5);
+        be[i]->close(be[i]);
     }
+}
+
+/* Widths around panels, with one shift and one a row; few rows, and one more than a tile. */
+static void test_hopper(void **state) {
+    (void)state;
+    static const struct { int64_t rows; int32_t dim; double temperature; } shape[] = {
+        {1, 5, 0.07}, {2, 64, 0.07}, {37, 65, 0.01}, {128, 128, 0.07}, {129, 3, 0.01}, {40, 300, 0.01}, {129, 64, 0.07}};
+    ec_backend *be = open_path("hopper");
+    if (!be) skip();
+    for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++)
+        check_problem(shape[i].rows, shape[i].dim, shape[i].temperature, 3, i % 2 ? ALL_FOUR : CROSS, be, 8e-3,
+                      shape[i].temperature < 0.05 ? 5e-5 : 1e-5);
+    check_problem(140, 12, 0.07, 3, INTRA, be, 8e-3, 1e-5);
+    check_problem(140, 12, 0.01, 3, ONE_WAY, be, 8e-3, 5e-5);
+    be->close(be);
 }
 
 static void check_same_bits(const char *what, const problem *p, const outcome *a, const outcome *b) {
@@ -352,20 +389,24 @@ static void check_ranks(ec_backend *cuda, int64_t rows, int32_t dim, double temp
 
 static void test_ranks(void **state) {
     (void)state;
-    ec_backend *be = open_cuda(EC_MATH_BF16);
-    check_ranks(be, 300, 20, 0.07);
-    check_ranks(be, 300, 20, 0.01);
-    check_ranks(be, 260, 140, 0.07);
-    be->close(be);
+    for (int i = 0; i < PATH_COUNT; i++) {
+        ec_backend *be = open_path(PATHS[i]);
+        if (!be) continue;
+        check_ranks(be, 300, 20, 0.07);
+        check_ranks(be, 300, 20, 0.01);
+        check_ranks(be, 260, 140, 0.07);
+        be->close(be);
+    }
     check_ranks(test_cuda, 60, 24, 0.07);
 }
 
 /* Blocks of 64 and of 128 own rows: the bits of a row do not tell them apart. */
 static void test_block_rows(void **state) {
     (void)state;
-    static const ec_math maths[] = {EC_MATH_FLOAT32, EC_MATH_TF32, EC_MATH_BF16};
-    for (int i = 0; i < 3; i++) {
-        ec_backend *be = open_cuda(maths[i]);
+    ec_backend *on[] = {open_cuda(EC_MATH_FLOAT32), open_cuda(EC_MATH_TF32), open_path(PATHS[0]), open_path(PATHS[1])};
+    for (int i = 0; i < 4; i++) {
+        ec_backend *be = on[i];
+        if (!be) continue;
         problem p = problem_new(145, 70, 0.07, 6, ALL_FOUR, true);
         setenv("EMOCLIM_SUPCON_ROWS", "64", 1);
         outcome half = run(be, &p, 1);
@@ -379,9 +420,7 @@ static void test_block_rows(void **state) {
 }
 
 /* A step can be recorded, and every replay of it makes the same. */
-static void test_recording(void **state) {
-    (void)state;
-    ec_backend *be = open_cuda(EC_MATH_BF16);
+static void check_recording(ec_backend *be) {
     problem p = problem_new(90, 40, 0.07, 6, ALL_FOUR, true);
     ec_recording *recording = NULL;
     outcome direct = run(be, &p, 1);
@@ -394,36 +433,61 @@ static void test_recording(void **state) {
     be->recording_free(be, recording);
     setup_free(&s);
     outcome_free(&direct), outcome_free(&replayed), problem_free(&p);
-    be->close(be);
+}
+
+static void test_recording(void **state) {
+    (void)state;
+    for (int i = 0; i < PATH_COUNT; i++) {
+        ec_backend *be = open_path(PATHS[i]);
+        if (!be) continue;
+        check_recording(be);
+        be->close(be);
+    }
+}
+
+/* The sums of one rank. */
+static outcome sums_of(ec_backend *be, const problem *p, int32_t ranks, int32_t rank) {
+    setup s = setup_new(be, p, ranks);
+    const ec_supcon_rows own = own_of(&s, rank);
+    s.op.first = rank * (int64_t)s.rows;
+    CHECK_OK(be->supcon->prepare(be, &s.op));
+    CHECK_OK(be->supcon->sums(be, &s.op, &own));
+    outcome o = outcome_of(&s);
+    setup_free(&s);
+    return o;
+}
+
+/* Those of a rank beside the CPU's; of all ranks beside those of one rank, where all is set. */
+static void check_strips(ec_backend *be, int32_t dim, int32_t ranks, int32_t rank, const double weight[EC_DIRECTIONS],
+                         bool all) {
+    enum { ROWS = 4224 };
+    problem p = problem_new(ROWS, dim, 0.07, 6, weight, true);
+    const int64_t first = rank * ROWS / ranks, end = first + ROWS / ranks;
+    outcome cpu = sums_of(test_cpu, &p, all ? 1 : ranks, all ? 0 : rank), own = sums_of(be, &p, ranks, rank);
+    outcome one = all ? sums_of(be, &p, 1, 0) : own;
+    for (int64_t at = 0; at < EC_DIRECTIONS * ROWS; at++) {
+        const bool is_own = at % ROWS >= first && at % ROWS < end;
+        if (weight[at / ROWS] == 0 || !(all || is_own)) continue;
+        const double off = fabs(one.sum[at] / cpu.sum[at] - 1);
+        if (!(off < 1e-5)) fail_msg("D %d, entry %lld: %g off", dim, (long long)at, off);
+        if (is_own && one.sum[at] != own.sum[at]) fail_msg("entry %lld: another sum on several ranks", (long long)at);
+    }
+    outcome_free(&cpu), outcome_free(&own), problem_free(&p);
+    if (all) outcome_free(&one);
 }
 
 /* So many rows that a strip has several tiles, and a rank owns parts of tiles and of strips: sums of one block alone, a
- * modality with itself, where rows get their sums from both sides. */
+ * modality with itself, where rows get their sums from both sides; and of rows too wide to stay in shared memory. */
 static void test_strips(void **state) {
     (void)state;
-    enum { ROWS = 4224, RANKS = 3 };
     static const double image_alone[EC_DIRECTIONS] = {1, 0, 0, 0};
-    ec_backend *be = open_cuda(EC_MATH_BF16), *on[3] = {test_cpu, be, be};
-    problem p = problem_new(ROWS, 4, 0.07, 6, image_alone, true);
-    outcome of[3];
-    for (int i = 0; i < 3; i++) {
-        setup s = setup_new(on[i], &p, i == 2 ? RANKS : 1);
-        const ec_supcon_rows own = own_of(&s, i == 2 ? 1 : 0);
-        s.op.first = i == 2 ? s.rows : 0;
-        CHECK_OK(on[i]->supcon->prepare(on[i], &s.op));
-        CHECK_OK(on[i]->supcon->sums(on[i], &s.op, &own));
-        of[i] = outcome_of(&s);
-        setup_free(&s);
+    for (int i = 0; i < PATH_COUNT; i++) {
+        ec_backend *be = open_path(PATHS[i]);
+        if (!be) continue;
+        check_strips(be, 4, 3, 1, image_alone, true);
+        check_strips(be, 140, 66, 12, ALL_FOUR, false);
+        be->close(be);
     }
-    for (int64_t i = 0; i < ROWS; i++) {
-        const double off = fabs(of[1].sum[i] / of[0].sum[i] - 1);
-        if (!(off < 1e-5)) fail_msg("row %lld: %g off", (long long)i, off);
-        if (i / (ROWS / RANKS) == 1 && of[2].sum[i] != of[1].sum[i])
-            fail_msg("row %lld: another sum on several ranks", (long long)i);
-    }
-    for (int i = 0; i < 3; i++) outcome_free(&of[i]);
-    problem_free(&p);
-    be->close(be);
 }
 
 /* On one rank 10 G^2 D for the cross-modal pair and 20 for all; what crosses two ranks is made by both. Scratch is far from
@@ -466,12 +530,6 @@ static const char *const loss_name[EC_DIRECTIONS] = {"loss_image2image", "loss_a
                                                      "loss_audio2image"};
 static const char *const weight_name[EC_DIRECTIONS] = {"weight_image2image", "weight_audio2audio", "weight_image2audio",
                                                        "weight_audio2image"};
-
-/* The order of threads that the emulation runs with; -1 on a GPU. */
-static int emulation_seed(void) {
-    const char *seed = getenv("EMOCLIM_CUEMU_SEED");
-    return seed ? atoi(seed) : -1;
-}
 
 /* Tolerances of the reference file's README, as for the CPU. The emulation would take long over the two cases of many
  * rows. */
@@ -539,7 +597,7 @@ int main(void) {
         cmocka_unit_test(test_costs),      cmocka_unit_test(test_inspect),   cmocka_unit_test(test_widths),
         cmocka_unit_test(test_row_counts), cmocka_unit_test(test_classes),   cmocka_unit_test(test_math),
         cmocka_unit_test(test_ranks),      cmocka_unit_test(test_recording), cmocka_unit_test(test_block_rows),
-        cmocka_unit_test(test_strips),     cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_strips),     cmocka_unit_test(test_hopper),    cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);
 }

@@ -8,6 +8,8 @@
 #include "context.h"
 #include "internal.h"
 
+#include "cuemu_wgmma.h"
+
 namespace cuemu {
 
 const Place *place;
@@ -16,8 +18,10 @@ namespace {
 
 constexpr unsigned MOST_THREADS = 1024, LANES = 32;
 constexpr size_t STACK_BYTES = 128 << 10, SHARED_DEFAULT = 48 << 10, SHARED_MOST = 227 << 10;
+/* Where dynamic shared memory begins in its window: not at a multiple of more than a kernel may count on. */
+constexpr size_t SHARED_FIRST = 128, SHARED_WINDOW = 256 << 10;
 
-enum class State { ready, at_barrier, at_warp, ended };
+enum class State { ready, at_barrier, at_arrival, at_warp, ended };
 
 struct Thread {
     Context context;
@@ -25,6 +29,8 @@ struct Thread {
     State state;
     Barrier barrier;
     int predicate, verdict;
+    const uint64_t *arrival;
+    unsigned parity;
     Warp warp;
     unsigned mask, argument, width;
     uint64_t value, result;
@@ -39,6 +45,7 @@ const std::function<void()> *kernel_body;
 const char *kernel_name;
 unsigned thread_count;
 void *shared_memory;
+size_t shared_bytes;
 unsigned order[MOST_THREADS];
 std::map<const void *, size_t> shared_limit;
 
@@ -154,6 +161,7 @@ void shuffle_order() {
 }
 
 bool run_if_ready(Thread &thread) {
+    if (thread.state == State::at_arrival && arrival_is_past(thread.arrival, thread.parity)) thread.state = State::ready;
     if (thread.state != State::ready) return false;
     run_thread(thread);
     return true;
@@ -180,13 +188,16 @@ void run_block() {
             for (unsigned i = 0; i < thread_count; i++) moved |= run_if_ready(threads[order[i]]);
             for (unsigned first = 0; first < thread_count; first += LANES) moved |= serve_warp(first);
         }
-        if (moved) continue;
-        unsigned waiting = 0, ended = 0;
+        if (moved || finish_one_copy()) continue;
+        unsigned waiting = 0, ended = 0, arriving = 0;
         for (unsigned i = 0; i < thread_count; i++) {
             waiting += threads[i].state == State::at_barrier;
             ended += threads[i].state == State::ended;
+            arriving += threads[i].state == State::at_arrival;
         }
-        if (ended == thread_count) return;
+        if (ended == thread_count) return check_block_end();
+        if (arriving)
+            fail("%u threads wait for arrivals that never come, %u at a barrier, %u ended", arriving, waiting, ended);
         if (waiting + ended == thread_count && ended) fail("%u threads wait at a barrier that %u ended threads never reached", waiting, ended);
         if (waiting != thread_count) fail("threads wait for each other at different places: %u of %u at a barrier, %u ended", waiting, thread_count, ended);
         finish_barrier();
@@ -236,6 +247,30 @@ int block_barrier(Barrier kind, int predicate) {
     return self->verdict;
 }
 
+void publish_at(void *barrier) { publish(barrier); }
+
+void arrival_wait(uint64_t *barrier, unsigned parity) {
+    if (!current) fail("a wait for arrivals outside a kernel");
+    if (!arrival_is_past(barrier, parity)) {
+        current->arrival = barrier;
+        current->parity = parity;
+        wait_in(State::at_arrival);
+    }
+    observe(barrier);
+}
+
+uint32_t shared_address(const void *at) {
+    const uint64_t address = (uint64_t)((const char *)at - (const char *)shared_memory) + SHARED_FIRST;
+    if (address >= SHARED_WINDOW) fail("an address that is not in dynamic shared memory is taken for one");
+    return (uint32_t)address;
+}
+
+const char *shared_at(uint32_t address, size_t bytes) {
+    if (address < SHARED_FIRST || address - SHARED_FIRST + bytes > shared_bytes)
+        fail("address %u of shared memory is outside of the %zu bytes from %zu on", address, shared_bytes, SHARED_FIRST);
+    return (const char *)shared_memory + (address - SHARED_FIRST);
+}
+
 static uint64_t warp_wait(unsigned mask, Warp kind, uint64_t value, unsigned argument, unsigned width, uint64_t *all) {
     if (!current) fail("a warp operation outside a kernel");
     Thread *self = current;
@@ -283,7 +318,10 @@ void run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, const st
     for (unsigned i = 0; i < thread_count; i++)
         if (!threads[i].context.stack) context_new(threads[i].context, STACK_BYTES);
     /* Exactly as large as asked for, so that AddressSanitizer sees who goes beyond. */
-    if (posix_memalign(&shared_memory, 128, shared ? shared : 1) != 0) fail("no memory for %zu shared bytes", shared);
+    void *window;
+    if (posix_memalign(&window, 1024, SHARED_FIRST + (shared ? shared : 1)) != 0) fail("no memory for %zu shared bytes", shared);
+    shared_memory = (char *)window + SHARED_FIRST;
+    shared_bytes = shared;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
@@ -292,7 +330,7 @@ void run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, const st
                 run_block();
                 observe(&kernel_body);
             }
-    free(shared_memory);
+    free(window);
     shared_memory = nullptr;
 }
 

@@ -42,6 +42,15 @@ template <class F> void with_memory(F &&work) {
     close_memory();
 }
 
+/* async.cpp: has the phase of that parity ended? */
+bool arrival_is_past(const uint64_t *barrier, unsigned parity);
+/* Ends a bulk copy of the running block, if there is one under way. */
+bool finish_one_copy();
+void check_block_end();
+
+/* block.cpp: for ThreadSanitizer, what the running thread did is known to those who wait at a barrier of that address. */
+void publish_at(void *barrier);
+
 /* stream.cpp: runs all that was enqueued anywhere. */
 void drain_all();
 /* Is the calling thread recording? Then what would wait or allocate is an error. */

@@ -1,5 +1,6 @@
 /* The CUDA back end: a pool of streams, sections that fork to them and join again by events, recordings as graphs. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "compute/cuda/matmul.h"
 
@@ -170,6 +171,7 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
     EC_TRY(EC_CUDA(cudaSetDevice(options->device)));
     EC_TRY(EC_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options->device)));
     be->multiprocessors = multiprocessors;
+    be->hopper = options->math == EC_MATH_BF16 && getenv("EMOCLIM_SUPCON") && strcmp(getenv("EMOCLIM_SUPCON"), "hopper") == 0;
     EC_TRY(open_streams(be));
     EC_TRY(ec__cuda_matmul_open(be));
     *out = &be->base;

@@ -39,6 +39,7 @@ typedef struct ec_cuda_backend {
     ec_backend base; /* first: an ec_backend* of this back end is an ec_cuda_backend* */
     int32_t device, multiprocessors;
     bool deterministic;
+    bool hopper; /* SupCon by the kernels for compute capability 9.0 (supcon_hopper*.cu) */
     ec_stream stream[EC_CUDA_STREAMS]; /* 0: the main one */
     ec_stream ahead;                   /* uploads beside all others; without scratch */
     cudaEvent_t forked;

@@ -6,7 +6,7 @@
  *   with a template in brackets: EC_LAUNCH((sum<float, 4>), ...). grid and block are a number or a dim3.
  * - Static shared memory is declared as usual, without an initial value; dynamic shared memory by
  *       EC_DYNAMIC_SHARED(float, tile);
- * - No inline PTX outside mma.cuh; no cooperative groups, no textures, no __constant__, no printf.
+ * - No inline PTX outside mma.cuh and wgmma.cuh; no cooperative groups, no textures, no __constant__, no printf.
  * - threadIdx, blockIdx, blockDim, gridDim, __syncthreads (_or, _and, _count), __syncwarp, shuffles, votes, atomics,
  *   bfloat16 and half are there. More than 48 KiB of dynamic shared memory is asked for first: EC_SHARED_BYTES. */
 #ifndef EC_COMPUTE_CUDA_LAUNCH_H

@@ -1,5 +1,5 @@
 /* Instructions of compute capability 8.0 that C++ has no words for: matrix products on a warp's registers, the loads that
- * feed them, and copies to shared memory that run beside the arithmetic. The only place with inline PTX.
+ * feed them, and copies to shared memory that run beside the arithmetic. Inline PTX is here and in wgmma.cuh only.
  *
  * Lane l of a warp has g = l / 4 and t = l % 4. Fragments, as the PTX manual (warp-level matrix instructions) lays them out:
  *

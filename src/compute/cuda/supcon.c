@@ -5,8 +5,8 @@
 
 static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes,
-                                    ec_arena *arena) {
+ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, int64_t global_rows, int32_t dim, int32_t rows,
+                                    int32_t classes, ec_arena *arena) {
     enum { TILE = EC_SUPCON_CUDA_TILE, STRIPS = EC_SUPCON_CUDA_STRIPS };
     const int64_t tiles = (global_rows + TILE - 1) / TILE, element = math == EC_MATH_BF16 ? 2 : 4;
     ec_supcon_cuda plan = {.math = math, .global_rows = (int32_t)global_rows, .dim = dim, .rows = rows, .classes = classes};
@@ -19,6 +19,9 @@ ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t d
     const size_t width = (size_t)dim, strip_values = (size_t)plan.strips * (size_t)rows;
     for (int m = 0; m < 2; m++) {
         plan.copy[m] = ec__arena_take(arena, (size_t)plan.padded_rows, (size_t)plan.pitch);
+        if (hopper && dim <= EC_SUPCON_CUDA_NARROW) plan.panels[m] = plan.copy[m];
+        if (hopper && dim > EC_SUPCON_CUDA_NARROW)
+            plan.panels[m] = ec__arena_take(arena, (size_t)plan.padded_rows, (size_t)plan.pitch);
         plan.strip_sum[m] = ec__arena_take(arena, strip_values, sizeof(double));
         plan.strip_shift[m] = ec__arena_take(arena, strip_values, sizeof(float));
     }
@@ -30,17 +33,18 @@ ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t d
 
 /* An operation that is not told how many classes there are finds what it needs in front of the class sums. */
 static ec_supcon_cuda plan_of(ec_backend *be, const ec_supcon_problem *p, int32_t classes) {
+    const bool hopper = ec__cuda(be)->hopper;
     ec_arena counting = ec__arena_counting();
-    ec__supcon_cuda_plan(be->math, p->global_rows, p->dim, p->rows, classes, &counting);
+    ec__supcon_cuda_plan(be->math, hopper, p->global_rows, p->dim, p->rows, classes, &counting);
     ec_arena arena = ec__arena_over(p->scratch, ec__arena_used(&counting));
-    ec_supcon_cuda plan = ec__supcon_cuda_plan(be->math, p->global_rows, p->dim, p->rows, classes, &arena);
+    ec_supcon_cuda plan = ec__supcon_cuda_plan(be->math, hopper, p->global_rows, p->dim, p->rows, classes, &arena);
     plan.first = (int32_t)p->first;
     return plan;
 }
 
 static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
     ec_arena arena = ec__arena_counting();
-    ec__supcon_cuda_plan(be->math, global_rows, dim, rows, classes, &arena);
+    ec__supcon_cuda_plan(be->math, ec__cuda(be)->hopper, global_rows, dim, rows, classes, &arena);
     return ec__arena_used(&arena);
 }
 
@@ -61,7 +65,9 @@ static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t d
 
 static ec_status prepare(ec_backend *be, const ec_supcon_problem *problem) {
     const ec_supcon_cuda plan = plan_of(be, problem, 0);
-    return ec__supcon_cuda_copy(be->main_stream(be), &plan, problem->z);
+    ec_stream *stream = be->main_stream(be);
+    return plan.panels[0] ? ec__supcon_hopper_copy(stream, &plan, problem->z)
+                          : ec__supcon_cuda_copy(stream, &plan, problem->z);
 }
 
 static ec_status sums(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_rows *own) {
@@ -100,8 +106,11 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
                           float *const grad[2]) {
     ec_stream *stream = be->main_stream(be);
     const ec_supcon_cuda plan = plan_of(be, problem, 0);
-    if (problem->dim > 128) return ec__supcon_cuda_gradient_wide(stream, &plan, problem, weight, shift, grad);
-    return ec__supcon_cuda_gradient(stream, &plan, problem, own_rows_of(be, problem->rows), weight, shift, grad);
+    const int32_t own_rows = own_rows_of(be, problem->rows);
+    if (problem->dim > EC_SUPCON_CUDA_NARROW)
+        return ec__supcon_cuda_gradient_wide(stream, &plan, problem, weight, shift, grad);
+    return plan.panels[0] ? ec__supcon_hopper_gradient(stream, &plan, problem, own_rows, weight, shift, grad)
+                          : ec__supcon_cuda_gradient(stream, &plan, problem, own_rows, weight, shift, grad);
 }
 
 const ec_supcon_ops ec__cuda_supcon_ops = {

@@ -20,6 +20,7 @@ extern "C" {
 enum {
     EC_SUPCON_CUDA_TILE = 128,  /* rows and columns of a tile; tiles begin at multiples of it in the global batch */
     EC_SUPCON_CUDA_STRIPS = 32, /* most strips of a modality */
+    EC_SUPCON_CUDA_NARROW = 128, /* D up to which the gradient stays in registers */
     EC_SUPCON_CUDA_CHUNK = 256, /* positions in class order that one block sums */
     EC_SUPCON_CUDA_TERMS = 1024 /* positions whose loss terms one block sums */
 };
@@ -34,7 +35,9 @@ typedef struct ec_supcon_cuda {
     int64_t pitch;       /* bytes of a row of a copy: a multiple of 128, padded with 0 */
     int32_t strip;       /* rows whose sums are put together before they meet those of others; whole tiles */
     int32_t strips;
-    void *copy[2]; /* (padded_rows, pitch) */
+    void *copy[2];   /* (padded_rows, pitch) */
+    void *panels[2]; /* the same as panels (supcon_hopper.cuh), for the kernels for compute capability 9.0; NULL: they are not
+                        used. Up to EC_SUPCON_CUDA_NARROW wide it lies where copy does, which then is not made. */
 
     /* Sums of the rows of a block of the matrix over the columns of each strip, and of its columns over the rows of each
      * strip: (strips, B), with a shift each where rows have their own. Used by one block of the matrix after the other. */
@@ -49,20 +52,28 @@ typedef struct ec_supcon_cuda {
     int32_t term_blocks;
 } ec_supcon_cuda;
 
-/* Everything but memory; then places the arrays (counting when arena does). */
-ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes,
-                                    ec_arena *arena);
+/* Everything but memory; then places the arrays (counting when arena does). hopper: for the kernels of
+ * supcon_hopper*.cu, which are for bfloat16 only. */
+ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, int64_t global_rows, int32_t dim, int32_t rows,
+                                    int32_t classes, ec_arena *arena);
 
 /* Each enqueues its kernels on the stream. */
 ec_status ec__supcon_cuda_inspect(ec_stream *stream, const float *z, int32_t rows, int32_t dim, float norm2_most,
                                   ec_supcon_finding *finding);
 ec_status ec__supcon_cuda_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]);
+/* Makes plan->panels, and plan->copy where that is another place. */
+ec_status ec__supcon_hopper_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]);
 /* The sums of one block of the matrix: rows of modality a, columns of modality b, a <= b. */
 ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
                                int32_t b, const ec_supcon_rows *own);
 /* own_rows: of a block of threads, a tile or half of one. */
 ec_status ec__supcon_cuda_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                    int32_t own_rows, const float *weight, const float *shift, float *const grad[2]);
+/* The same from plan->panels, each of which is a part of the operation before. */
+ec_status ec__supcon_hopper_strip_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                       int32_t a, int32_t b);
+ec_status ec__supcon_hopper_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                     int32_t own_rows, const float *weight, const float *shift, float *const grad[2]);
 /* The same for rows too wide for accumulators in registers. */
 ec_status ec__supcon_cuda_gradient_wide(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                         const float *weight, const float *shift, float *const grad[2]);

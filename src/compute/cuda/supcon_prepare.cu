@@ -57,14 +57,31 @@ template <ec_math MATH> __device__ __forceinline__ void store_four(char *row, in
     *(float4 *)(row + k * 4) = x;
 }
 
+__device__ __forceinline__ float4 four_of_padded(const copy_arguments &p, int modality, int64_t r, int32_t k) {
+    return r < p.global_rows ? four_of_row(p.z[modality] + r * p.dim, k, p.dim) : make_float4(0, 0, 0, 0);
+}
+
 template <ec_math MATH> __global__ void copy_kernel(const __grid_constant__ copy_arguments p) {
     const int lane = threadIdx.x % EC_WARP, modality = (int)blockIdx.y;
     const int32_t width = (int32_t)(p.pitch / (MATH == EC_MATH_BF16 ? 2 : 4));
     for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows; r += (int64_t)gridDim.x * ROWS)
         for (int32_t k = lane * 4; k < width; k += EC_WARP * 4)
-            store_four<MATH>(p.copy[modality] + r * p.pitch, k,
-                             r < p.global_rows ? four_of_row(p.z[modality] + r * p.dim, k, p.dim)
-                                               : make_float4(0, 0, 0, 0));
+            store_four<MATH>(p.copy[modality] + r * p.pitch, k, four_of_padded(p, modality, r, k));
+}
+
+/* Panels of a tile's rows, one after the other: 128 bytes a row, 16-byte units permuted. */
+__global__ void panels_kernel(const __grid_constant__ copy_arguments p) {
+    constexpr int TILE = EC_SUPCON_CUDA_TILE, ROW_BYTES = 128, DEPTH = ROW_BYTES / 2;
+    const int lane = threadIdx.x % EC_WARP, modality = (int)blockIdx.y;
+    const int32_t width = (int32_t)(p.pitch / 2);
+    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows; r += (int64_t)gridDim.x * ROWS) {
+        char *tile = p.copy[modality] + r / TILE * TILE * p.pitch + r % TILE * ROW_BYTES;
+        for (int32_t k = lane * 4; k < width; k += EC_WARP * 4) {
+            const int32_t within = k % DEPTH, permuted = within ^ (int32_t)(r % 8 * 8); /* a unit is 8 values */
+            store_four<EC_MATH_BF16>(tile + (int64_t)(k / DEPTH) * (TILE * ROW_BYTES), permuted,
+                                     four_of_padded(p, modality, r, k));
+        }
+    }
 }
 
 template <ec_math MATH> ec_status launch_copy(ec_stream *stream, const copy_arguments &p) {
@@ -81,13 +98,18 @@ ec_status ec__supcon_cuda_inspect(ec_stream *stream, const float *z, int32_t row
     return EC_LAUNCH(describe_kernel, 1, EC_WARP, 0, stream, z, dim, finding);
 }
 
+static copy_arguments copy_to(const ec_supcon_cuda *plan, const float *const z[2], void *const to[2]) {
+    return {{z[0], z[1]}, {(char *)to[0], (char *)to[1]}, plan->pitch, plan->global_rows, plan->padded_rows, plan->dim};
+}
+
+ec_status ec__supcon_hopper_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]) {
+    const copy_arguments p = copy_to(plan, z, plan->panels);
+    if (plan->copy[0] != plan->panels[0]) EC_RETURN_IF(ec__supcon_cuda_copy(stream, plan, z));
+    return EC_LAUNCH(panels_kernel, dim3(ec__cuda_blocks(p.padded_rows, ROWS, MOST_BLOCKS), 2), THREADS, 0, stream, p);
+}
+
 ec_status ec__supcon_cuda_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]) {
-    const copy_arguments p = {{z[0], z[1]},
-                              {(char *)plan->copy[0], (char *)plan->copy[1]},
-                              plan->pitch,
-                              plan->global_rows,
-                              plan->padded_rows,
-                              plan->dim};
+    const copy_arguments p = copy_to(plan, z, plan->copy);
     switch (plan->math) {
         case EC_MATH_BF16: return launch_copy<EC_MATH_BF16>(stream, p);
         case EC_MATH_TF32: return launch_copy<EC_MATH_TF32>(stream, p);

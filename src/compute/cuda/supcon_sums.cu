@@ -2,13 +2,15 @@
  * against a strip of columns, tile by tile; a tile serves its rows and its columns where this rank owns them. Sums of a
  * tile are float32, everything above it is double; then each row's sums over strips are put together in their order.
  * Tiles and strips begin at fixed rows of the global batch, so nothing depends on who owns which of them. */
+#include "compute/cuda/supcon_sums.cuh"
 #include "compute/cuda/supcon_tile.cuh"
 
 namespace {
 
 constexpr int STAGES = 2, NT = 8;
 constexpr int RESIDENT_BYTES = 2 * PANEL_BYTES; /* rows up to this wide stay in shared memory for a strip of columns */
-constexpr int ROW_SETS = 4, COLUMNS = 2 * NT;   /* rows and columns that a thread has values of */
+constexpr int ROW_SETS = 4;                     /* rows that a thread has values of; columns are COLUMNS */
+static_assert(COLUMNS == 2 * NT);
 
 struct sums_arguments {
     const char *z[2]; /* copies: rows of the matrix, its columns */
@@ -21,54 +23,11 @@ struct sums_arguments {
     float *own_shift[2];
 };
 
-/* A sum of powers beside the shift that it was made with. */
-struct shifted {
-    double sum;
-    float shift;
-};
-
-__device__ __forceinline__ shifted merged(shifted a, shifted b) {
-    const float top = fmaxf(a.shift, b.shift);
-    return {a.sum * (double)ec__exp2(a.shift - top) + b.sum * (double)ec__exp2(b.shift - top), top};
-}
-
 __device__ __forceinline__ bool is_owned(const sums_arguments &p, int begin, int end) {
     return begin < p.first + p.rows && p.first < end;
 }
 
-/* Sums v over the 8 values of g, element by element. Lane g ends with elements 2 g' and 2 g' + 1 in v[0] and v[1], g' the
- * bits of g in reverse. */
-template <int HALF, int BIT> __device__ __forceinline__ void add_half(float v[COLUMNS], int g) {
-    const bool upper = g & BIT;
-#pragma unroll
-    for (int i = 0; i < HALF; i++) {
-        const float away = upper ? v[i] : v[i + HALF], kept = upper ? v[i + HALF] : v[i];
-        v[i] = kept + __shfl_xor_sync(0xffffffffu, away, BIT * 4);
-    }
-}
-
-__device__ __forceinline__ void add_over_g(float v[COLUMNS], int g) {
-    add_half<8, 1>(v, g);
-    add_half<4, 2>(v, g);
-    add_half<2, 4>(v, g);
-}
-
-/* The same elements, of values that are equal in all g. */
-template <int HALF> __device__ __forceinline__ void pick_half(float v[COLUMNS], bool upper) {
-#pragma unroll
-    for (int i = 0; i < HALF; i++) v[i] = upper ? v[i + HALF] : v[i];
-}
-
-__device__ __forceinline__ void pick_of_g(float v[COLUMNS], int g) {
-    pick_half<8>(v, g & 1);
-    pick_half<4>(v, g & 2);
-    pick_half<2>(v, g & 4);
-}
-
-__device__ __forceinline__ int first_column_of_g(const place &p) {
-    const int reversed = (p.g & 1) * 4 + (p.g & 2) + p.g / 4;
-    return tile_column<NT>(p, reversed, 0);
-}
+__device__ __forceinline__ int first_column_of_g(const place &p) { return tile_column<NT>(p, eight_of_g(p.g), 0); }
 
 struct shared_memory {
     float sum[4][TILE], shift[4][TILE]; /* of columns, by the warps' row */
@@ -345,10 +304,7 @@ ec_status merge(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_p
     return EC_LAUNCH(merge_kernel, (unsigned)(plan->rows + 127) / 128, 128, 0, stream, p);
 }
 
-} // namespace
-
-ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
-                               int32_t b, const ec_supcon_rows *own) {
+ec_status strip_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a, int32_t b) {
     const sums_arguments p = {{(const char *)plan->copy[a], (const char *)plan->copy[b]},
                               plan->pitch,
                               (int32_t)(plan->pitch / ROW_BYTES),
@@ -363,12 +319,18 @@ ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, co
                               {plan->strip_sum[0], plan->strip_sum[1]},
                               {plan->strip_shift[0], plan->strip_shift[1]}};
     switch (plan->math) {
-        case EC_MATH_BF16: EC_RETURN_IF(launch_math<bf16_math>(stream, p, plan->strips, problem->row_shift)); break;
-        case EC_MATH_TF32: EC_RETURN_IF(launch_math<tf32_math>(stream, p, plan->strips, problem->row_shift)); break;
-        case EC_MATH_FLOAT32:
-            EC_RETURN_IF(launch_math<float32_math>(stream, p, plan->strips, problem->row_shift));
-            break;
+        case EC_MATH_BF16: return launch_math<bf16_math>(stream, p, plan->strips, problem->row_shift);
+        case EC_MATH_TF32: return launch_math<tf32_math>(stream, p, plan->strips, problem->row_shift);
+        default: return launch_math<float32_math>(stream, p, plan->strips, problem->row_shift);
     }
+}
+
+} // namespace
+
+ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
+                               int32_t b, const ec_supcon_rows *own) {
+    EC_RETURN_IF(plan->panels[0] ? ec__supcon_hopper_strip_sums(stream, plan, problem, a, b)
+                                 : strip_sums(stream, plan, problem, a, b));
     EC_RETURN_IF(merge(stream, plan, problem, 0, a == b, ec__supcon_direction(a, b), own));
     return a == b ? EC_OK : merge(stream, plan, problem, 1, false, ec__supcon_direction(b, a), own);
 }
