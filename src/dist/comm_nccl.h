@@ -2,7 +2,7 @@
  * carries NCCL's id, and by which ranks find out who is missing.
  *
  * Collectives only enqueue, on the queue they were opened with or, between fork and join, on one beside it; all of them
- * may be recorded in a CUDA graph. Exceptions are barrier and agree, for which the host waits for the queue first.
+ * may be recorded in a CUDA graph, which is freed before the communicator is closed. Exceptions are barrier and agree, for which the host waits for the queue first.
  *
  * Ordered sums. Data are exchanged by sends and receives, which round nothing, and added by a kernel of ours in the
  * tree of dist/tree.h: the bits are those of every other communicator.

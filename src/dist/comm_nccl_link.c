@@ -89,12 +89,17 @@ void ec__nccl_link_abort(ec_nccl_comm *n) {
     if (pthread_timedjoin_np(thread, NULL, &until) != 0) pthread_detach(thread);
 }
 
-/* ncclCommFinalize waits, without blocking, for what was enqueued. */
+/* ncclCommFinalize waits, without blocking, for what was enqueued; and for ever for the end of graphs in which NCCL has
+ * work, so recordings are freed before. */
 void ec__nccl_link_close(ec_nccl_comm *n) {
     if (!n->link) return;
     if (n->link->nccl && !n->broken) {
         const ec_status ended = settle(n, ncclCommFinalize(n->link->nccl), "ncclCommFinalize");
-        if (ended == EC_OK && ncclCommDestroy(n->link->nccl) == ncclSuccess) n->link->aborted = true;
+        if (ended == EC_OK) {
+            /* Whatever it answers, perhaps that it is at it, the communicator is not to be touched again. */
+            (void)ncclCommDestroy(n->link->nccl);
+            n->link->aborted = true;
+        }
     }
     ec__nccl_link_abort(n);
     free(n->link);

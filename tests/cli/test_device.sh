@@ -64,6 +64,9 @@ matches gpus 'CUDA driver 13.0, runtime 13.0; cuBLASLt 13.1.0'
 matches gpus 'module .*libemoclim_cuemu.so, emulated: the CPU computes'
 EMOCLIM_CUEMU_DEVICES=2 "$emoclim" doctor --json >gpus.json
 matches gpus.json '"usable": true'
+EMOCLIM_CUEMU_SHARED_KIB=99 "$emoclim" doctor --json >small.json
+matches small.json '99 KiB of shared memory for a block; this program needs 163'
+matches small.json '"usable": false'
 
 # Ranks that differ.
 cat >one_without.sh <<'SH'

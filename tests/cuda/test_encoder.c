@@ -1,4 +1,5 @@
 /* ops_encoder.h, CUDA against the CPU: products, the pieces of a transformer, pooling. */
+#define _POSIX_C_SOURCE 200112L /* setenv */
 #include "compute/ops_encoder.h"
 
 #include <math.h>
@@ -79,6 +80,15 @@ static void test_linear(void **state) {
             check_linear(m, n, k, 4, flags & 1, false, EC_ACT_GELU);
             check_linear(m, n, k, 0, flags & 1, false, EC_ACT_QUICK_GELU);
         }
+}
+
+/* A library that takes an algorithm for one number of rows only, which the emulation plays when asked to. */
+static void test_linear_refused(void **state) {
+    (void)state;
+    setenv("EMOCLIM_CUEMU_LT_COLUMNS", "1", 1);
+    check_linear(37, 48, 16, 0, true, true, EC_ACT_NONE);
+    check_linear(37, 48, 16, 0, true, false, EC_ACT_GELU);
+    unsetenv("EMOCLIM_CUEMU_LT_COLUMNS");
 }
 
 /* bf16 products against double precision on the rounded factors. */
@@ -347,6 +357,7 @@ static void test_conv(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),  cmocka_unit_test(test_linear_bf16), cmocka_unit_test(test_linear_rows),
+        cmocka_unit_test(test_linear_refused),
         cmocka_unit_test(test_patches), cmocka_unit_test(test_tokens),      cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_attention), cmocka_unit_test(test_pool),      cmocka_unit_test(test_conv),
     };

@@ -2,6 +2,8 @@
  * the workspace is there. Matrices are column-major. */
 #include <cuda_bf16.h>
 
+#include <cstdlib>
+
 #include "cublasLt.h"
 #include "internal.h"
 
@@ -245,11 +247,16 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
     chosen.workspace = split && preference->workspace >= SPLIT_WORKSPACE ? (uint64_t)SPLIT_WORKSPACE : 0;
     memcpy(chosen.alignment, preference->alignment, sizeof chosen.alignment);
     chosen.backwards = chosen.n < FEW_COLUMNS;
-    results[0] = {};
-    memcpy(&results[0].algo, &chosen, sizeof chosen);
-    results[0].workspaceSize = chosen.workspace;
-    results[0].state = CUBLAS_STATUS_SUCCESS;
-    *found = 1;
+    /* What it ranks first need not be usable: each says so itself. */
+    const int unusable = wanted > 1 ? 1 : 0;
+    for (int i = 0; i <= unusable; i++) {
+        results[i] = {};
+        results[i].state = CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+    memcpy(&results[unusable].algo, &chosen, sizeof chosen);
+    results[unusable].workspaceSize = chosen.workspace;
+    results[unusable].state = CUBLAS_STATUS_SUCCESS;
+    *found = unusable + 1;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -265,6 +272,8 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&chosen, algo, sizeof chosen);
     const Matrix ma = {a_layout, a}, mb = {b_layout, b}, md = {d_layout, d};
+    /* EMOCLIM_CUEMU_LT_COLUMNS=1: an algorithm is good for the number of columns that it was chosen for, and no other. */
+    if (chosen.n != now.n && getenv("EMOCLIM_CUEMU_LT_COLUMNS")) return CUBLAS_STATUS_NOT_SUPPORTED;
     /* Chosen for another problem? More or fewer columns are no matter to an algorithm that needs no workspace. */
     if (chosen.m != now.m || chosen.k != now.k || chosen.operations != now.operations ||
         (chosen.n != now.n && chosen.workspace != 0))

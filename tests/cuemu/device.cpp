@@ -124,7 +124,8 @@ extern "C" cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device) 
     snprintf(out->name, sizeof out->name, "emulated GPU %d", device);
     cudaMemGetInfo(&left, &out->totalGlobalMem);
     out->sharedMemPerBlock = 48 << 10;
-    out->sharedMemPerBlockOptin = 227 << 10;
+    const char *shared = getenv("EMOCLIM_CUEMU_SHARED_KIB"); /* of a block, at most */
+    out->sharedMemPerBlockOptin = (size_t)(shared ? atoi(shared) : 227) << 10;
     out->sharedMemPerMultiprocessor = 228 << 10;
     out->multiProcessorCount = 4;
     out->major = 9;

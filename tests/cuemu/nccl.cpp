@@ -75,6 +75,7 @@ struct ncclComm {
     cudaStream_t stream = nullptr;
     std::set<cudaStream_t> streams;   /* all that were ever used */
     uint64_t runs = 0;
+    std::shared_ptr<int> work = std::make_shared<int>(); /* held by all that was enqueued or recorded, too */
 };
 
 namespace {
@@ -206,7 +207,8 @@ ncclResult_t take(ncclComm_t c) {
     const std::vector<Call> calls = std::move(c->group);
     c->group.clear();
     c->streams.insert(c->stream);
-    if (enqueue_attempts(c->stream, "an NCCL collective", [c, calls] { return begin_run(c, calls); }) != cudaSuccess)
+    const std::shared_ptr<int> work = c->work;
+    if (enqueue_attempts(c->stream, "an NCCL collective", [c, calls, work] { return begin_run(c, calls); }) != cudaSuccess)
         return fail_with(c, ncclUnhandledCudaError, "the work could not be enqueued");
     c->state = State::ready;
     return ncclSuccess;
@@ -251,6 +253,8 @@ ncclResult_t poll_start(ncclComm_t c) {
 ncclResult_t poll_finish(ncclComm_t c) {
     for (cudaStream_t stream : c->streams)
         if (cudaStreamQuery(stream) == cudaErrorNotReady) return ncclInProgress;
+    if (c->work.use_count() > 1)
+        fail("an NCCL communicator ends before the graphs that use it, for whose end NCCL would wait for ever");
     c->state = State::ready;
     return ncclSuccess;
 }

@@ -7,8 +7,11 @@
 /* Tasks large enough to fill a device alone: what a CPU's cache wants cut is one launch here. */
 enum { ROW_BLOCK = 8192, SHARD_ROWS = 8192, GRADIENT_ROWS = 4096, ELEMENTS = 1 << 22 };
 
+/* graph NULL: without graphs, replaying enqueues anew. */
 struct ec_recording {
     cudaGraphExec_t graph;
+    ec_record_fn fn;
+    void *arg;
 };
 
 static ec_stream *cuda_main_stream(ec_backend *be) { return &ec__cuda(be)->stream[0]; }
@@ -71,29 +74,43 @@ static void cuda_recording_free(ec_backend *be, ec_recording *recording) {
     free(recording);
 }
 
-static ec_status cuda_record(ec_backend *base, ec_record_fn fn, void *arg, ec_recording **out) {
+static ec_status capture(ec_cuda_backend *be, ec_recording *recording) {
     ec_status status = EC_OK;
-    ec_cuda_backend *be = ec__cuda(base);
     cudaGraph_t graph = NULL;
-    ec_recording *recording = calloc(1, sizeof *recording);
-    if (!recording) EC_FAIL(EC_ERR_MEMORY, "no memory for a recording");
     /* Thread-local: what other threads do meanwhile (a loader that allocates) is allowed and not recorded. */
     EC_TRY(EC_CUDA(cudaStreamBeginCapture(be->stream[0].queue, cudaStreamCaptureModeThreadLocal)));
-    status = fn(arg);
+    status = recording->fn(recording->arg);
     const cudaError_t ended = cudaStreamEndCapture(be->stream[0].queue, &graph);
     if (ended != cudaSuccess) (void)cudaGetLastError();
     EC_TRY(status); /* its reason comes before that of a recording cut short */
     EC_TRY(ec__cuda_status(ended, "cudaStreamEndCapture", __FILE__, __LINE__, __func__));
     EC_TRY(EC_CUDA(cudaGraphInstantiate(&recording->graph, graph, 0)));
+done:
+    if (graph && cudaGraphDestroy(graph) != cudaSuccess) (void)cudaGetLastError();
+    return status;
+}
+
+/* EMOCLIM_CUDA_GRAPH=0 does without graphs, where a driver or a library cannot be recorded: same bits, more launches. */
+static bool makes_graphs(void) {
+    const char *asked = getenv("EMOCLIM_CUDA_GRAPH");
+    return !asked || strcmp(asked, "0") != 0;
+}
+
+static ec_status cuda_record(ec_backend *base, ec_record_fn fn, void *arg, ec_recording **out) {
+    ec_status status = EC_OK;
+    ec_recording *recording = calloc(1, sizeof *recording);
+    if (!recording) EC_FAIL(EC_ERR_MEMORY, "no memory for a recording");
+    *recording = (ec_recording){.fn = fn, .arg = arg};
+    if (makes_graphs()) EC_TRY(capture(ec__cuda(base), recording));
     *out = recording;
     recording = NULL;
 done:
-    if (graph && cudaGraphDestroy(graph) != cudaSuccess) (void)cudaGetLastError();
     cuda_recording_free(base, recording);
     return status;
 }
 
 static ec_status cuda_replay(ec_backend *be, const ec_recording *recording) {
+    if (!recording->graph) return recording->fn(recording->arg);
     return EC_CUDA(cudaGraphLaunch(recording->graph, ec__cuda(be)->stream[0].queue));
 }
 

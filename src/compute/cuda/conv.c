@@ -63,9 +63,13 @@ static ec_status choose_algorithm(const ec_backend *be, cudnnHandle_t dnn, ec_co
                                                                  CANDIDATES, &count, found)));
     for (int i = 0; i < count; i++) {
         if (!usable(be, &found[i])) continue;
+        /* The heuristics promise no more than a guess: an algorithm may still be refused. */
+        if (cudnnGetConvolutionForwardWorkspaceSize(dnn, layer->x, layer->w, layer->convolution, layer->y, found[i].algo,
+                                                    &layer->workspace) != CUDNN_STATUS_SUCCESS ||
+            layer->workspace > WORKSPACE_MOST)
+            continue;
         layer->algorithm = found[i].algo;
-        return EC_CUDNN(cudnnGetConvolutionForwardWorkspaceSize(dnn, layer->x, layer->w, layer->convolution, layer->y,
-                                                                layer->algorithm, &layer->workspace));
+        return EC_OK;
     }
     return EC_ERROR(EC_ERR_ENV,
                     "cuDNN has no reproducible float32 algorithm for a %dx%d convolution of %d to %d channels",

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/cuda/encoder.h"
+#include "core/log.h"
 
 /* cuBLASLt thinks in columns: a row-major matrix is the transpose of a column-major one, and C = A B is C^T = B^T A^T. So b
  * is its first factor and a its second, and the bias, which runs along our rows, along its columns, as it wants.
@@ -12,7 +13,7 @@
  * A product's algorithm, and so its bits, are chosen once from its shape and options alone: not from where it is in
  * memory, nor how many ranks there are. Two variants exist for pointers with the alignment that fast algorithms want and for others. */
 
-enum { ALIGNED = 16, UNALIGNED = 4, LEVELS = 2 };
+enum { ALIGNED = 16, UNALIGNED = 4, LEVELS = 2, CANDIDATES = 8 };
 
 /* Where rows must be alike whatever their number, the algorithm is chosen for so many, and it may have neither a
  * workspace nor parts of a sum that are put together: an element of c is then made by one block of threads in one chain
@@ -37,6 +38,7 @@ struct ec_cuda_dense {
     product *product; /* (count), room for capacity */
     int32_t count, capacity;
     void *workspace[LEVELS][EC_CUDA_STREAMS];
+    bool warned; /* that rows are not alike */
 };
 
 ec_status ec__cuda_cublas_status(cublasStatus_t outcome, const char *call, const char *file, int line,
@@ -164,19 +166,21 @@ static ec_status reserve_workspace(ec_cuda_dense *d, int32_t level) {
 static ec_status choose(const ec_cuda_backend *be, product *p) {
     ec_status status = EC_OK;
     cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t best;
-    int found = 0;
+    cublasLtMatmulHeuristicResult_t candidate[CANDIDATES];
+    int found = 0, best = 0;
     const ec_gemm *g = &p->key.gemm;
     EC_TRY(EC_CUBLAS(cublasLtMatmulPreferenceCreate(&preference)));
     EC_TRY(prefer(be, p, preference));
     const cublasStatus_t outcome = cublasLtMatmulAlgoGetHeuristic(be->dense->handle, p->desc, p->b, p->a, p->c, p->c,
-                                                                  preference, 1, &best, &found);
-    if (outcome != CUBLAS_STATUS_SUCCESS || found == 0)
+                                                                  preference, CANDIDATES, candidate, &found);
+    if (outcome != CUBLAS_STATUS_SUCCESS) found = 0;
+    while (best < found && candidate[best].state != CUBLAS_STATUS_SUCCESS) best++;
+    if (best == found)
         EC_FAIL(EC_ERR_ENV, "cuBLASLt has no algorithm for a product of %d x %d by %d x %d (%s)", g->m, g->k, g->k, g->n,
-                cublasLtGetStatusName(outcome == CUBLAS_STATUS_SUCCESS ? best.state : outcome));
-    p->algo = best.algo;
-    p->level = best.workspaceSize == 0 ? -1 : 0;
-    while (p->level >= 0 && best.workspaceSize > level_bytes[p->level]) p->level++;
+                cublasLtGetStatusName(outcome == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : outcome));
+    p->algo = candidate[best].algo;
+    p->level = candidate[best].workspaceSize == 0 ? -1 : 0;
+    while (p->level >= 0 && candidate[best].workspaceSize > level_bytes[p->level]) p->level++;
     if (p->level >= 0) EC_TRY(reserve_workspace(be->dense, p->level));
 done:
     if (preference) (void)cublasLtMatmulPreferenceDestroy(preference);
@@ -233,25 +237,58 @@ static ec_status tell_rows(product *p, int32_t m) {
     return EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows));
 }
 
+/* Where a product's factors are. */
+typedef struct operands {
+    const void *a, *b;
+    const float *bias;
+    void *c;
+} operands;
+
+static cublasStatus_t multiply(const ec_cuda_backend *be, const ec_stream *stream, const product *p, const operands *x) {
+    const float one = 1.f, beta = p->key.gemm.accumulate ? 1.f : 0.f;
+    void *workspace = p->level < 0 ? NULL : be->dense->workspace[p->level][stream->index];
+    if (p->key.gemm.bias) {
+        const cublasStatus_t told = cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias,
+                                                                   sizeof x->bias);
+        if (told != CUBLAS_STATUS_SUCCESS) return told;
+    }
+    return cublasLtMatmul(be->dense->handle, p->desc, &one, x->b, p->b, x->a, p->a, &beta, x->c, p->c, x->c, p->c, &p->algo,
+                          workspace, p->level < 0 ? 0 : level_bytes[p->level], stream->queue);
+}
+
+/* cuBLASLt would not take another number of rows than the algorithm was chosen for: one is chosen for this number, and
+ * a row's bits then depend on it. */
+static ec_status multiply_anyway(ec_cuda_backend *be, const ec_stream *stream, const ec_cuda_matmul *desc,
+                                 uint32_t alignment, const operands *x) {
+    product *p;
+    ec_cuda_matmul exact = *desc;
+    exact.rows_alike = false;
+    const ec_cuda_matmul key = clean_key(&exact);
+    if (!be->dense->warned)
+        EC_WARN("cuBLASLt takes no algorithm for all numbers of rows (%d x %d by %d x %d): embeddings may depend, in their "
+                "last bits, on how many are made together", key.gemm.m, key.gemm.k, key.gemm.k, key.gemm.n);
+    be->dense->warned = true;
+    EC_RETURN_IF(find(be, &key, alignment, &p));
+    return EC_CUBLAS(multiply(be, stream, p, x));
+}
+
 ec_status ec__cuda_matmul(ec_cuda_backend *be, ec_stream *stream, const ec_cuda_matmul *desc, const void *a,
                           const void *b, const float *bias, void *c) {
     product *p;
     const ec_gemm *g = &desc->gemm;
-    const float one = 1.f, beta = g->accumulate ? 1.f : 0.f;
     const ec_cuda_matmul key = clean_key(desc);
+    const operands x = {.a = a, .b = b, .bias = bias, .c = c};
     uint32_t alignment = best_alignment(&key);
     if (!in_float32(desc) && (g->bias || g->activation != EC_ACT_NONE))
         return EC_ERROR(EC_ERR_BUG, "a product of other types than float32 has neither bias nor activation");
     if (((uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (g->bias ? (uintptr_t)bias : 0)) % ALIGNED) alignment = UNALIGNED;
     EC_RETURN_IF(find(be, &key, alignment, &p));
     EC_RETURN_IF(tell_rows(p, g->m));
-    if (g->bias)
-        EC_RETURN_IF(
-            EC_CUBLAS(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias)));
-    void *workspace = p->level < 0 ? NULL : be->dense->workspace[p->level][stream->index];
-    EC_RETURN_IF(EC_CUBLAS(cublasLtMatmul(be->dense->handle, p->desc, &one, b, p->b, a, p->a, &beta, c, p->c, c, p->c,
-                                          &p->algo, workspace, p->level < 0 ? 0 : level_bytes[p->level],
-                                          stream->queue)));
+    const cublasStatus_t outcome = multiply(be, stream, p, &x);
+    if (desc->rows_alike && (outcome == CUBLAS_STATUS_NOT_SUPPORTED || outcome == CUBLAS_STATUS_INVALID_VALUE))
+        EC_RETURN_IF(multiply_anyway(be, stream, desc, alignment, &x));
+    else
+        EC_RETURN_IF(ec__cuda_cublas_status(outcome, "cublasLtMatmul", __FILE__, __LINE__, __func__));
     if (!needs_kernel(g)) return EC_OK;
     return ec__cuda_bias_activation(stream, g->m, g->n, g->ldc, NULL, g->activation, EC_PRECISION_FLOAT32, c);
 }

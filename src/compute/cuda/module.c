@@ -10,6 +10,9 @@
 /* Tensor cores with bfloat16 and asynchronous copies begin here. */
 enum { LEAST_MAJOR = 8 };
 
+/* What a block of the widest kernels takes: A100 and H100 have it, smaller cards of the same generations have not. */
+enum { LEAST_SHARED_KIB = 163 };
+
 static void versions(ec_cuda_versions *out) {
     int driver = 0, runtime = 0;
     *out = (ec_cuda_versions){0};
@@ -48,6 +51,9 @@ static ec_status device(int32_t number, ec_cuda_device *out) {
     if (properties.major < LEAST_MAJOR)
         snprintf(out->unusable, sizeof out->unusable, "compute capability %d.%d; this program needs %d.0 or newer",
                  properties.major, properties.minor, LEAST_MAJOR);
+    else if (properties.sharedMemPerBlockOptin < (size_t)LEAST_SHARED_KIB << 10)
+        snprintf(out->unusable, sizeof out->unusable, "%zu KiB of shared memory for a block; this program needs %d",
+                 properties.sharedMemPerBlockOptin >> 10, LEAST_SHARED_KIB);
     return EC_OK;
 }
 

@@ -7,11 +7,14 @@ namespace {
 
 enum { THREADS = 256, WARPS = THREADS / EC_WARP, MOST_BLOCKS = 4096, MOST_PARTS = 2048, LEAST_PART = 4096 };
 
+/* Every product and sum is rounded, as on the CPU: an element has the same bits in both kernels below, and near 0 the
+ * quotient makes much of little differences. */
 __device__ inline void update(const ec_adam &a, float grad, float &m, float &v, float &param) {
-    const float p = param, g = grad * a.grad_scale + a.l2 * p;
-    m = a.beta1 * m + a.one_minus_beta1 * g;
-    v = a.beta2 * v + a.one_minus_beta2 * (g * g);
-    param = p * a.decay - a.rate * m / (sqrtf(v) * a.inv_bias2 + a.eps);
+    const float p = param, g = __fadd_rn(__fmul_rn(grad, a.grad_scale), __fmul_rn(a.l2, p));
+    m = __fadd_rn(__fmul_rn(a.beta1, m), __fmul_rn(a.one_minus_beta1, g));
+    v = __fadd_rn(__fmul_rn(a.beta2, v), __fmul_rn(a.one_minus_beta2, __fmul_rn(g, g)));
+    const float size = __fadd_rn(__fmul_rn(sqrtf(v), a.inv_bias2), a.eps);
+    param = __fsub_rn(__fmul_rn(p, a.decay), __fmul_rn(a.rate, m) / size);
 }
 
 template <int V>

@@ -105,9 +105,18 @@ static inline float __fdividef(float a, float b) { return a / b; }
 static inline float __frcp_rn(float x) { return 1.f / x; }
 static inline float __fsqrt_rn(float x) { return sqrtf(x); }
 static inline float __fdiv_rn(float a, float b) { return a / b; }
-static inline float __fadd_rn(float a, float b) { return a + b; }
-static inline float __fsub_rn(float a, float b) { return a - b; }
-static inline float __fmul_rn(float a, float b) { return a * b; }
+/* A result that is rounded here, and not part of a multiply-add, which other products and sums may become. */
+static inline float cuemu_rounded(float x) {
+#ifdef __x86_64__
+    asm("" : "+x"(x));
+#else
+    asm("" : "+m"(x));
+#endif
+    return x;
+}
+static inline float __fadd_rn(float a, float b) { return cuemu_rounded(cuemu_rounded(a) + cuemu_rounded(b)); }
+static inline float __fsub_rn(float a, float b) { return cuemu_rounded(cuemu_rounded(a) - cuemu_rounded(b)); }
+static inline float __fmul_rn(float a, float b) { return cuemu_rounded(a * b); }
 static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 static inline double __dadd_rn(double a, double b) { return a + b; }
 static inline double __dmul_rn(double a, double b) { return a * b; }
