@@ -128,7 +128,7 @@ extern "C" cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device) 
     out->sharedMemPerBlockOptin = (size_t)(shared ? atoi(shared) : 227) << 10;
     out->sharedMemPerMultiprocessor = 228 << 10;
     out->multiProcessorCount = 4;
-    out->major = 9;
+    out->major = getenv("EMOCLIM_CUEMU_MAJOR") ? atoi(getenv("EMOCLIM_CUEMU_MAJOR")) : 9;
     out->l2CacheSize = 50 << 20;
     return cudaSuccess;
 }

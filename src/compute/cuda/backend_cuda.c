@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "compute/cuda/matmul.h"
+#include "compute/cuda/supcon.h"
 
 /* Tasks large enough to fill a device alone: what a CPU's cache wants cut is one launch here. */
 enum { ROW_BLOCK = 8192, SHARD_ROWS = 8192, GRADIENT_ROWS = 4096, ELEMENTS = 1 << 22 };
@@ -188,9 +189,9 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
     EC_TRY(EC_CUDA(cudaSetDevice(options->device)));
     EC_TRY(EC_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options->device)));
     be->multiprocessors = multiprocessors;
-    be->hopper = options->math == EC_MATH_BF16 && getenv("EMOCLIM_SUPCON") && strcmp(getenv("EMOCLIM_SUPCON"), "hopper") == 0;
     EC_TRY(open_streams(be));
     EC_TRY(ec__cuda_matmul_open(be));
+    EC_TRY(ec__supcon_choose(be));
     *out = &be->base;
     be = NULL;
 done:

@@ -6,6 +6,9 @@
 #ifndef CUEMU_WGMMA_H
 #define CUEMU_WGMMA_H
 
+#include <cstdlib>
+#include <utility>
+
 #include "cuemu_mma.h"
 
 namespace cuemu {
@@ -34,13 +37,21 @@ struct Product {
     bool add, depth_down;
 };
 
+/* EMOCLIM_CUEMU_FAULT=wgmma plays hardware that understands a descriptor in another way than we do: the two offsets of
+ * MN-major matrices the other way round. */
+inline bool plays_fault() {
+    const char *fault = getenv("EMOCLIM_CUEMU_FAULT");
+    return fault && std::strcmp(fault, "wgmma") == 0;
+}
+
 /* What the fields of a descriptor say. */
 struct Descriptor {
     uint32_t start, leading, stride;
 
-    explicit Descriptor(uint64_t bits)
+    explicit Descriptor(uint64_t bits, bool depth_down = false)
         : start((uint32_t)(bits & 0x3fff) << 4), leading((uint32_t)(bits >> 16 & 0x3fff) << 4),
           stride((uint32_t)(bits >> 32 & 0x3fff) << 4) {
+        if (depth_down && plays_fault()) std::swap(leading, stride);
         if (bits >> 62 != 1) fail("a matrix descriptor of swizzle mode %u; only 128 bytes (1) is known", (unsigned)(bits >> 62));
         if (bits >> 49 & 7) fail("a matrix descriptor with a base offset");
         if (bits & 0xc000c000c000ull) fail("a matrix descriptor with bits between its fields");
@@ -96,7 +107,7 @@ inline void perform(const Product &p) {
         for (unsigned k = 0; k < 16; k++)
             a[half][k] = (double)bf16_value(lanes[4 * g + k % 8 / 2].words[half + k / 8 * 2], k % 2);
     }
-    const Descriptor columns(p.b);
+    const Descriptor columns(p.b, p.depth_down);
     for (unsigned n = 0; n < p.columns / 8; n++) {
         if (p.depth_down) read_down(columns, 8 * n + 2 * t, b);
         else
