@@ -11,6 +11,7 @@ emoclim=${EMOCLIM:-$root/build/release/emoclim}
 job_tries=${EMOCLIM_TRIES:-3} # starts in a row without progress
 [ -z "${EMOCLIM_ENVIRONMENT:-}" ] || . "$EMOCLIM_ENVIRONMENT" # "module load ..." of the site
 . "$root/launch/machine.sh"
+. "$root/launch/verdict.sh"
 
 job_fail() { # EXIT_CODE TEXT...
     local code=$1
@@ -95,22 +96,16 @@ job_count_start() {
 # Runs a launcher; USR1 and TERM of this script become USR1 of the launcher. Sets $job_code. A second USR1 is passed on
 # and stops the ranks at once; a TERM after it is the scheduler's, and the ranks may be writing their checkpoint.
 job_run() { # COMMAND...
-    local seen=0 code=0
-    job_signals=0
+    local code launched signals=0 asked_us= ending_us= at_once=
     "$@" &
-    job_pid=$!
-    trap 'job_signals=$((job_signals + 1)); kill -USR1 "$job_pid" 2>/dev/null || true' USR1
-    trap '[ "$job_signals" -gt 0 ] || kill -USR1 "$job_pid" 2>/dev/null || true; job_signals=$((job_signals + 1))' TERM
-    wait "$job_pid" || code=$?
-    while [ "$job_signals" -gt "$seen" ]; do # the trap broke off the wait, not the end of the launcher
-        seen=$job_signals
-        job_code=0
-        wait "$job_pid" || job_code=$?
-        [ "$job_code" -eq 127 ] || code=$job_code
-    done
+    launched=$!
+    trap 'pass_on USR1' USR1
+    trap 'if [ "$signals" -eq 0 ]; then pass_on USR1; else signals=$((signals + 1)); fi' TERM
+    await
     trap '' USR1
     trap - TERM
-    job_code=$code
+    judge "$1" "$code" "$at_once"
+    job_code=$verdict
 }
 
 # Requeues or ends, by $job_code.

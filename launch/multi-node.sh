@@ -11,12 +11,13 @@
 #   --dry-run         print the command, start nothing and visit no host
 #
 # The program, the configuration and the caches must have the same path on all hosts. At the start ranks compare the
-# SHA-256 of both. Exit codes: 2 hosts or ranks that cannot work; 4 a host that lacks something; else those of emoclim.
+# SHA-256 of both. Exit codes: 2 hosts or ranks that cannot work; 4 a host that lacks something; else those of emoclim, 5
+# where a rank or a host was lost, 1 from mpirun itself.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/openmpi.sh"
 . "$here/machine.sh"
-usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 hostfile= ranks= threads= interface= agent= dry=false
 while [ $# -gt 0 ]; do

@@ -1,4 +1,5 @@
 # To be sourced by the launchers: what they share about Open MPI and about the command that is to run.
+. "$(dirname "${BASH_SOURCE[0]}")/verdict.sh"
 
 fail() { # EXIT_CODE TEXT...
     local code=$1
@@ -107,6 +108,6 @@ run_or_print() { # DRY_RUN COMMAND...
         printf '%q ' "$@"
         echo
     else
-        exec "$@"
+        run_mpirun "$@"
     fi
 }

@@ -7,7 +7,8 @@
 #   --threads T    CPU threads of a rank (default: the cores shared between the ranks)
 #   --dry-run      print the command, start nothing
 #
-# Exit codes: 2 these ranks cannot run this configuration; 4 a program is missing; else those of emoclim.
+# Exit codes: 2 these ranks cannot run this configuration; 4 a program is missing; else those of emoclim, 5 where a rank
+# was lost, 1 from mpirun itself.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/openmpi.sh"

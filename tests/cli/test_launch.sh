@@ -58,6 +58,25 @@ grep -qE -- '--prtemca plm_ssh_agent ./reach' log || complain "no agent: $(cat l
 lacks 'vader|mca oob_tcp_if_include'
 expect 0 'btl self..sm' with "$single" --ranks 2 --threads 1 --dry-run train run.yaml
 
+# The exit code of mpirun: emoclim's own, and its refusals, stand; what it makes of a rank or a host that is lost is 5.
+cat >bin/mpirun <<'SCRIPT'
+#!/bin/sh
+[ "$1" != --version ] || { echo 'mpirun (Open MPI) 4.1.4'; exit 0; }
+exit "$CODE"
+SCRIPT
+for CODE in 0 1 2 3 4 5 70 75; do
+    export CODE
+    code=0
+    with "$launch/ranks.sh" 2 "$EMOCLIM" doctor >log 2>&1 || code=$?
+    [ "$code" -eq "$CODE" ] || complain "mpirun ended with $CODE, ranks.sh with $code"
+    silent log
+done
+CODE=137 expect 5 'mpirun ended with 137: a rank was killed \(SIGKILL\); exit code 5' with "$launch/ranks.sh" 2 "$EMOCLIM" doctor
+CODE=139 expect 5 'ended with 139: a rank was killed \(SIGSEGV\); exit code 5' with "$single" --ranks 2 train run.yaml
+CODE=205 expect 5 'ended with 205: a host or a rank was lost; exit code 5' with "$multi" --agent true --hostfile hosts train run.yaml
+CODE=127 expect 4 'ended with 127: mpirun cannot be started; exit code 4' with "$single" --ranks 2 train run.yaml
+expect 4 'ranks.sh: ./nowhere is not a program' with "$launch/ranks.sh" 2 ./nowhere
+
 # GPUs as the driver's tool lists them, for a program that has the module.
 printf '#!/bin/sh\necho "GPU 0: Some Card (UUID: GPU-0)"\necho "GPU 1: Some Card (UUID: GPU-1)"\n' >bin/nvidia-smi
 chmod +x bin/nvidia-smi

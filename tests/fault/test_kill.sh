@@ -22,37 +22,39 @@ YAML
 newest() { ls "$1"/checkpoints/step-*.h5 | tail -n 1; } # FOLDER
 step_of() { echo $((10#$(basename "$1" | tr -dc 0-9 | head -c 12))); } # CHECKPOINT
 
-# Starts 4 ranks and waits until two checkpoints are written: $pid is mpirun, ${rank[i]} the process of rank i.
+# Starts 4 ranks and waits until two checkpoints are written: $pid is the launcher, $mpi its mpirun, ${rank[i]} the
+# process of rank i.
 start() { # FOLDER [ARGUMENTS...]
     local folder=$1 child
     shift
-    "$mpirun" 4 "$emoclim" train run.yaml "logging.folder=$folder" "$@" >"$folder.log" 2>&1 </dev/null &
+    "$root/launch/ranks.sh" 4 "$emoclim" train run.yaml "logging.folder=$folder" "$@" >"$folder.log" 2>&1 </dev/null &
     pid=$!
     for ((i = 0; i < 600; i++)); do
         if [ "$(ls "$folder"/checkpoints/step-*.h5 2>/dev/null | wc -l)" -ge 2 ] || ! kill -0 "$pid" 2>/dev/null; then break; fi
         sleep 0.05
     done
     rank=()
-    for child in $(ps -o pid= --ppid "$pid"); do
+    mpi=$(pgrep -x -P "$pid" mpirun) || true
+    for child in $(ps -o pid= --ppid "${mpi:-none}"); do
         rank[$(tr '\0' '\n' <"/proc/$child/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p')]=$child
     done
     [ "${#rank[@]}" -eq 4 ] || complain "$folder: ${#rank[@]} ranks run, expected 4: $(tail -c 800 "$folder.log")"
 }
 
-# Waits for the end of it all, at most 15 s: $code is mpirun's exit code.
+# Waits for the end of it all, at most 15 s: $code is the launcher's exit code.
 wait_for_end() {
     local left=300 alive=1
     code=0
     while [ "$alive" -gt 0 ] && [ "$left" -gt 0 ]; do
         alive=0
-        for process in "$pid" "${rank[@]}"; do
+        for process in "$pid" $mpi "${rank[@]}"; do
             case $(ps -o stat= -p "$process") in '' | Z*) ;; *) alive=$((alive + 1)) ;; esac
         done
         [ "$alive" -eq 0 ] || sleep 0.05
         left=$((left - 1))
     done
     [ "$alive" -eq 0 ] || complain "$alive processes are left after 15 s"
-    [ "$alive" -eq 0 ] || kill -KILL "$pid" "${rank[@]}" 2>/dev/null || true
+    [ "$alive" -eq 0 ] || kill -KILL "$pid" $mpi "${rank[@]}" 2>/dev/null || true
     wait "$pid" || code=$?
 }
 
@@ -74,7 +76,8 @@ what="a rank killed"
 start killed
 kill -KILL "${rank[2]}"
 wait_for_end
-[ "$code" -ne 0 ] || complain "exit code 0"
+one_of "$code" 5
+matches killed.log "^mpirun ended with 137: a rank was killed \(SIGKILL\); exit code 5"
 matches killed.log "waited .* \(collective [0-9]+, step [0-9]+\); not arrived: rank 2 on $(hostname) \(its process has ended\)"
 goes_on killed
 matches killed.on "going on after step [0-9]+ from "
@@ -87,12 +90,27 @@ one_of "$code" 5
 matches hangs.log "rank 0 on .* \(collective [0-9]+, step [0-9]+\); not arrived: rank 1 on $(hostname) \(no answer for 2\."
 goes_on hangs
 
-what="TERM"
+what="TERM to the launcher"
 start term
 kill -TERM "$pid"
 wait_for_end
-[ "$code" -ne 0 ] || complain "exit code 0"
+one_of "$code" 75
+matches term.log "stopped by a signal; .* is written"
 goes_on term
+
+what="TERM to mpirun"
+start second
+kill -TERM "$mpi"
+wait_for_end
+one_of "$code" 1
+goes_on second
+
+what="the launcher killed"
+start orphans
+kill -KILL "$pid"
+wait_for_end
+one_of "$code" 137
+goes_on orphans
 
 what="TERM to one rank"
 start one

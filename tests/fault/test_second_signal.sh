@@ -15,16 +15,17 @@ logging: {every: 10}
 YAML
 
 running() { case $(ps -o stat= -p "$1") in '' | Z*) return 1 ;; esac; }
-start() { # FOLDER: $pid is mpirun; $first trains and waits for $held, which is stopped
-    local folder=$1 child i
-    "$mpirun" 2 "$emoclim" train run.yaml "logging.folder=$folder" >"$folder.log" 2>&1 </dev/null &
+start() { # FOLDER [LAUNCHER]: $pid is mpirun or the launcher; $first trains and waits for $held, which is stopped
+    local folder=$1 child i mpi
+    "${2:-$mpirun}" 2 "$emoclim" train run.yaml "logging.folder=$folder" >"$folder.log" 2>&1 </dev/null &
     pid=$!
     for ((i = 0; i < 600; i++)); do
         ! grep -q '^step ' "$folder.log" || break
         sleep 0.05
     done
     first= held=
-    for child in $(ps -o pid= --ppid "$pid"); do
+    mpi=$(pgrep -x -P "$pid" mpirun) || mpi=$pid
+    for child in $(ps -o pid= --ppid "$mpi"); do
         case $(tr '\0' '\n' <"/proc/$child/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p') in
         0) first=$child ;;
         1) held=$child ;;
@@ -38,7 +39,8 @@ waits() { # WHAT: rank 0 is still there after a while
     running "$first" || complain "$1: rank 0 did not wait for the step's end: $(tail -c 800 "$1.log")"
 }
 gone() { # WHAT: rank 0 is gone, long before the deadline
-    local i code=0
+    local i
+    code=0
     for ((i = 0; i < 60; i++)); do
         running "$first" || break
         sleep 0.05
@@ -64,5 +66,14 @@ kill -TERM "$first"
 waits term
 kill -INT "$first"
 gone term
+
+# A launcher asks the ranks at the first, and ends mpirun at the second.
+start launched "$root/launch/ranks.sh"
+kill -TERM "$pid"
+waits launched
+sleep 0.8 # within a second it is the same request
+kill -TERM "$pid"
+gone launched
+[ "$code" -eq 143 ] || complain "launched: exit code $code, expected 143"
 
 finish
