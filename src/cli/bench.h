@@ -21,8 +21,7 @@ ec_status bench_repeat(ec_comm *comm, int64_t repeats, bench_fn fn, void *arg, b
 
 /* What all threads of the back end reach together, in 10^9 operations a second: a large matrix product by the library,
  * in the back end's math (a column block a thread), and multiply-adds in registers, 0 where the back end is not the
- * CPU. Some
- * 0.3 s. */
+ * CPU. Some 0.3 s. */
 typedef struct bench_rates {
     double gemm, fma;
 } bench_rates;
@@ -40,9 +39,11 @@ double bench_memory_peak(double marked);
 typedef struct bench_place {
     int64_t threads; /* 0: an equal share of the processors */
     int device, math;
+    bool fast; /* the libraries may take products that have other bits every time */
 } bench_place;
 
-extern const char *const bench_devices[], *const bench_maths[];
+extern const char *const bench_devices[], *const bench_maths[], *const bench_modes[];
+enum { BENCH_FAST, BENCH_REPRODUCIBLE }; /* of bench_modes */
 
 #define BENCH_PLACE_OPTIONS(values, place)                                                                             \
     {"threads", 'n', CLI_INT, "NUMBER", "threads of each rank; default: an equal share of the processors",             \

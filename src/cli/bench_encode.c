@@ -1,20 +1,18 @@
 /* emoclim bench encode: forward pass of a frozen encoder on random inputs. */
-#include <stdlib.h>
-
 #include "cli/bench.h"
 #include "core/rng.h"
 #include "nn/encoder.h"
 
 typedef struct options {
-    int encoder, precision;
-    int64_t batch, repeats;
+    int encoder, precision, mode;
+    int64_t batch, repeats, width, layers, resolution;
     const char *weights;
     bench_place place;
 } options;
 
 static const char *const encoders[] = {"clip_vit", "shortchunk", NULL};
 static const char *const precisions[] = {"float32", "bf16", NULL};
-static const options defaults = {.batch = 32};
+static const options defaults = {.batch = 32, .mode = BENCH_REPRODUCIBLE};
 
 static const cli_option table[] = {
     {.name = "encoder", .letter = 'e', .type = CLI_CHOICE, .argument = "NAME", .choices = encoders,
@@ -22,6 +20,12 @@ static const cli_option table[] = {
     {.name = "precision", .letter = 'p', .type = CLI_CHOICE, .argument = "NAME", .choices = precisions,
      .help = "of the products, float32 or bf16; default float32", .offset = offsetof(options, precision)},
     {"batch", 'b', CLI_INT, "NUMBER", "inputs a call; default 32", offsetof(options, batch), 1, 1 << 16, NULL},
+    {"mode", 'm', CLI_CHOICE, "MODE", "fast or reproducible, as to products of a GPU; default reproducible",
+     offsetof(options, mode), 0, 0, bench_modes},
+    {"width", 0, CLI_INT, "NUMBER", "of random weights; default: the real network's", offsetof(options, width), 0, 4096,
+     NULL},
+    {"layers", 0, CLI_INT, "NUMBER", "of random weights of clip_vit", offsetof(options, layers), 0, 100, NULL},
+    {"resolution", 0, CLI_INT, "PIXELS", "of random weights of clip_vit", offsetof(options, resolution), 0, 1024, NULL},
     BENCH_PLACE_OPTIONS(options, place),
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
@@ -40,14 +44,15 @@ typedef struct problem {
 
 static ec_status open_problem(const options *o, problem *p) {
     const ec_encoder_options wanted = {.kind = (ec_encoder_kind)o->encoder, .precision = (ec_precision)o->precision,
-                                       .path = o->weights, .seed = 1};
+                                       .path = o->weights, .seed = 1, .width = (int32_t)o->width,
+                                       .layers = (int32_t)o->layers, .resolution = (int32_t)o->resolution};
     EC_RETURN_IF(ec__encoder_open(p->be, &wanted, &p->encoder));
     const ec_encoder_info *info = ec__encoder_info(p->encoder);
     const size_t count = (size_t)o->batch * (size_t)info->input_count;
     p->batch = (int32_t)o->batch;
-    p->inputs = malloc(count * sizeof *p->inputs);
-    p->embeddings = malloc((size_t)o->batch * (size_t)info->embedding * sizeof *p->embeddings);
-    if (!p->inputs || !p->embeddings) return EC_ERROR(EC_ERR_MEMORY, "no memory for %lld inputs", (long long)o->batch);
+    const size_t results = (size_t)o->batch * (size_t)info->embedding;
+    EC_RETURN_IF(p->be->memory->alloc_host(p->be, count * sizeof *p->inputs, (void **)&p->inputs));
+    EC_RETURN_IF(p->be->memory->alloc_host(p->be, results * sizeof *p->embeddings, (void **)&p->embeddings));
     ec_rng rng = ec__rng_at(1, EC_RNG_DEMO, 0, (uint64_t)p->comm->rank);
     for (size_t i = 0; i < count; i++) p->inputs[i] = (float)ec__rng_u32(&rng) * 0x1p-31f - 1;
     return EC_OK;
@@ -55,8 +60,10 @@ static ec_status open_problem(const options *o, problem *p) {
 
 static void close_problem(problem *p) {
     ec__encoder_free(p->encoder);
-    free(p->inputs);
-    free(p->embeddings);
+    if (p->be) {
+        p->be->memory->free_host(p->be, p->inputs);
+        p->be->memory->free_host(p->be, p->embeddings);
+    }
     bench_close(p->comm, p->be);
 }
 
@@ -73,13 +80,13 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
     const double gflops = info->operations * per_second * 1e-9, gemm = rates->gemm * p->comm->size;
     if (!cli->json)
         return cli_print(
-            "%s, %s, %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
+            "%s, %s, %s %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
             "%.1f GF/s = %.1f %% of a large float32 product; %.1f MB\n",
-            info->name, precisions[o->precision], p->be->name, (long long)o->batch, p->comm->size, threads, per_second,
+            info->name, precisions[o->precision], bench_modes[o->mode], p->be->name, (long long)o->batch, p->comm->size, threads, per_second,
             unit, times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
     json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench", "encode",
-                  "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "batch",
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench", "encode",
+                  "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "mode", bench_modes[o->mode], "batch",
                   (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
                   per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm",
                   gflops / gemm, "memory_mb", memory_mb, "random_weights", info->random);
@@ -93,6 +100,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     bench_times times;
     bench_rates rates;
     bench_place place = o->place;
+    place.fast = o->mode == BENCH_FAST;
     EC_TRY(bench_open(&place, &p.comm, &p.be));
     const double before = bench_memory_mark();
     EC_TRY(ec__comm_agree(p.comm, open_problem(o, &p)));

@@ -14,10 +14,8 @@ typedef struct options {
     bench_place place;
 } options;
 
-static const char *const modes[] = {"fast", "reproducible", NULL};
-
 static const options defaults = {.batch = 64, .shards = 8, .accumulate = 1, .image_dim = 512, .audio_dim = 256,
-                                 .hidden_dim = 256, .output_dim = 128, .dropout = 0.1, .mode = 1};
+                                 .hidden_dim = 256, .output_dim = 128, .dropout = 0.1, .mode = BENCH_REPRODUCIBLE};
 
 enum { WIDEST = 1 << 16, CLASSES = 6 };
 
@@ -25,7 +23,7 @@ static const cli_option table[] = {
     {"batch", 'b', CLI_INT, "ROWS", "rows of the global batch, per modality; default 64", offsetof(options, batch), 2,
      1 << 24, NULL},
     {"mode", 'm', CLI_CHOICE, "MODE", "fast or reproducible; default reproducible", offsetof(options, mode), 0, 0,
-     modes},
+     bench_modes},
     {"shards", 's', CLI_INT, "NUMBER", "virtual shards of the global batch (reproducible mode); default 8",
      offsetof(options, shards), 1, 1 << 16, NULL},
     {"accumulate", 'a', CLI_INT, "NUMBER", "groups of shards that share activation memory; default 1",
@@ -96,7 +94,7 @@ static ec_status open_inputs(const options *o, problem *p) {
 
 static ec_status open_core(const options *o, problem *p) {
     const ec_train_config config = {
-        .plan = {.global_rows = o->batch, .reproducible = o->mode == 1, .shards = (int32_t)o->shards,
+        .plan = {.global_rows = o->batch, .reproducible = o->mode == BENCH_REPRODUCIBLE, .shards = (int32_t)o->shards,
                  .accumulate = (int32_t)o->accumulate, .seed = 1},
         .optimizer = ec__optimizer_defaults(),
         .temperature = 0.07f,
@@ -141,15 +139,14 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
         return cli_print(
             "training step, G %lld, %s, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s; "
             "%.1f MB\n",
-            (long long)o->batch, modes[o->mode], p->be->name, bench_maths[p->be->math], p->comm->size, threads,
+            (long long)o->batch, bench_modes[o->mode], p->be->name, bench_maths[p->be->math], p->comm->size, threads,
             times->median, times->min, times->count, gflops, peak_mb);
     json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:f, s:i, s:i, s:f, s:f, s:f, s:f}", "bench",
                              "step", "device", p->be->name, "math", bench_maths[p->be->math],
-                             "batch", (json_int_t)o->batch, "mode", modes[o->mode], "shards", (json_int_t)o->shards,
+                             "batch", (json_int_t)o->batch, "mode", bench_modes[o->mode], "shards", (json_int_t)o->shards,
                              "accumulate", (json_int_t)o->accumulate, "multi_task", o->multi_task, "dropout",
                              o->dropout, "threads", threads, "ranks", p->comm->size, "ms", times->median, "gflops",
-                             gflops, "peak_mb",
-                             peak_mb, "held_mb", (double)ec__trainer_core_bytes(p->core) * 1e-6);
+                             gflops, "peak_mb", peak_mb, "held_mb", (double)ec__trainer_core_bytes(p->core) * 1e-6);
     return bench_print_json(root, times);
 }
 
@@ -158,6 +155,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     const options *o = values;
     problem p = {0};
     bench_place place = o->place;
+    place.fast = o->mode == BENCH_FAST;
     bench_times times;
     EC_TRY(bench_open(&place, &p.comm, &p.be));
     EC_TRY(ec__comm_agree(p.comm, open_inputs(o, &p)));

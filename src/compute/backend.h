@@ -74,6 +74,11 @@ typedef struct ec_grain {
     int32_t shard_rows;    /* of a shard where nothing else decides (fast mode) */
     int32_t gradient_rows; /* rows of a weight's gradient that a task makes */
     int32_t elements;      /* of a flat array that a task updates; a multiple of 16 */
+    /* Frozen encoders. */
+    int32_t images, clips; /* of a task, at most */
+    size_t task_bytes;     /* of a task's workspace, at most: fewer images or clips of a large network */
+    int32_t encoder_tasks; /* at the same time */
+    int32_t inputs;        /* that a caller who has many should bring at once; 0: some for each thread */
 } ec_grain;
 
 struct ec_backend {

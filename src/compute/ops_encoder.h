@@ -2,7 +2,8 @@
  * vision transformer, convolutions with folded BatchNorm.
  *
  * Rows that leave an operation depend on the same rows that enter it and on nothing else: neither on how many rows
- * there are nor on their place. Only conv and spectra are exceptions: their batch is fixed when they are made.
+ * there are nor on their place. Only conv and spectra are exceptions: their batch is fixed when they are made. On a back
+ * end that is not deterministic this holds up to rounding.
  *
  * Activations are float32 or, between an operation and the linear layer that consumes it, the layer's own precision. */
 #ifndef EC_COMPUTE_OPS_ENCODER_H

@@ -9,8 +9,7 @@
 #include "core/arena.h"
 #include "nn/encoder_net.h"
 
-/* Images a task at most: some hundreds of rows, so that reading the weights is hidden behind the arithmetic. */
-enum { MICRO_BATCH = 16, NORMS = 2 };
+enum { NORMS = 2 };
 
 static const float EPS = 1e-5f; /* of LayerNorm */
 
@@ -304,11 +303,23 @@ static ec_status shape_of(const ec_encoder_options *o, const ec_tensor_source *s
     return EC_OK;
 }
 
+static size_t task_bytes(const clip_vit *net, int32_t images) {
+    ec_arena arena = ec__arena_counting();
+    carve(net, images, &arena);
+    return ec__arena_used(&arena);
+}
+
+/* Images a task: at least some hundreds of rows, so that reading the weights is hidden behind the arithmetic. */
+static int32_t images_of(const ec_grain *grain, const clip_vit *net) {
+    int32_t images = grain->images;
+    while (images > 1 && task_bytes(net, images) > grain->task_bytes) images /= 2;
+    return images;
+}
+
 ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, const ec_tensor_source *source,
                             ec_net *net, ec_encoder_info *info) {
     ec_status status = EC_OK;
     ec_weights weights = {0};
-    ec_arena arena = ec__arena_counting();
     clip_vit *vit = calloc(1, sizeof *vit);
     if (!vit) EC_FAIL(EC_ERR_MEMORY, "no memory for CLIP");
     vit->precision = options->precision;
@@ -323,8 +334,8 @@ ec_status ec__clip_vit_open(ec_backend *be, const ec_encoder_options *options, c
     EC_TRY(ec__weights_hash(&weights, info->sha256));
     EC_TRY(build(be, &weights, vit));
     describe(vit, &weights, info);
-    carve(vit, MICRO_BATCH, &arena);
-    *net = (ec_net){.state = vit, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena), .forward = forward,
+    const int32_t images = images_of(&be->grain, vit);
+    *net = (ec_net){.state = vit, .micro_batch = images, .workspace = task_bytes(vit, images), .forward = forward,
                     .free = net_free};
     vit = NULL;
 done:

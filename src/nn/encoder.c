@@ -18,8 +18,12 @@ struct ec_encoder {
     ec_net net;
     ec_encoder_probe probe;
     void *probe_arg;
-    int32_t width;    /* tasks that can run at the same time */
-    void **workspace; /* one a stream */
+    int32_t lanes;    /* tasks at the same time, at most */
+    void **workspace; /* one a lane, from its first use on */
+    /* Embeddings of the largest call so far, the back end's host memory: a download to other memory would wait, and keep
+     * the next lane from being enqueued. */
+    float *result;
+    size_t results;
 };
 
 ec_status ec__encoder_kind_parse(const char *name, ec_encoder_kind *out) {
@@ -47,15 +51,6 @@ static ec_status open_net(ec_encoder *encoder, const ec_encoder_options *options
     return EC_OK;
 }
 
-static ec_status open_workspaces(ec_encoder *encoder) {
-    encoder->width = encoder->be->width(encoder->be);
-    encoder->workspace = calloc((size_t)encoder->width, sizeof *encoder->workspace);
-    if (!encoder->workspace) return EC_ERROR(EC_ERR_MEMORY, "no memory for an encoder");
-    for (int32_t i = 0; i < encoder->width; i++)
-        EC_RETURN_IF(encoder->be->memory->alloc(encoder->be, encoder->net.workspace, &encoder->workspace[i]));
-    return EC_OK;
-}
-
 ec_status ec__encoder_open(ec_backend *be, const ec_encoder_options *options, ec_encoder **out) {
     ec_status status = EC_OK;
     ec_safetensors *file = NULL;
@@ -64,6 +59,9 @@ ec_status ec__encoder_open(ec_backend *be, const ec_encoder_options *options, ec
     ec_encoder *encoder = calloc(1, sizeof *encoder);
     if (!encoder) EC_FAIL(EC_ERR_MEMORY, "no memory for an encoder");
     encoder->be = be;
+    encoder->lanes = be->grain.encoder_tasks;
+    encoder->workspace = calloc((size_t)encoder->lanes, sizeof *encoder->workspace);
+    if (!encoder->workspace) EC_FAIL(EC_ERR_MEMORY, "no memory for an encoder");
     encoder->probe = options->probe;
     encoder->probe_arg = options->probe_arg;
     if (options->path) {
@@ -72,7 +70,6 @@ ec_status ec__encoder_open(ec_backend *be, const ec_encoder_options *options, ec
         from = &source;
     }
     EC_TRY(open_net(encoder, options, from));
-    EC_TRY(open_workspaces(encoder));
     *out = encoder;
     encoder = NULL;
 done:
@@ -83,9 +80,10 @@ done:
 
 void ec__encoder_free(ec_encoder *encoder) {
     if (!encoder) return;
-    for (int32_t i = 0; encoder->workspace && i < encoder->width; i++)
+    for (int32_t i = 0; encoder->workspace && i < encoder->lanes; i++)
         encoder->be->memory->free(encoder->be, encoder->workspace[i]);
     free(encoder->workspace);
+    encoder->be->memory->free_host(encoder->be, encoder->result);
     if (encoder->net.free) encoder->net.free(encoder->net.state, encoder->be);
     free(encoder);
 }
@@ -94,9 +92,8 @@ const ec_encoder_info *ec__encoder_info(const ec_encoder *encoder) { return &enc
 
 typedef struct batch {
     ec_encoder *encoder;
-    int32_t count, per_task;
+    int32_t count, per_task, tasks, lanes;
     const float *inputs;
-    float *embeddings;
 } batch;
 
 static ec_encode call_of(const batch *b, int32_t task, ec_stream *stream) {
@@ -105,47 +102,70 @@ static ec_encode call_of(const batch *b, int32_t task, ec_stream *stream) {
     return (ec_encode){
         .be = e->be,
         .stream = stream,
-        .workspace = e->workspace[e->be->stream_index(stream)],
+        .workspace = e->workspace[task % b->lanes],
         .workspace_bytes = e->net.workspace,
         .first = first,
         .count = left < b->per_task ? left : b->per_task,
         .inputs = b->inputs + (size_t)first * (size_t)e->info.input_count,
-        .embeddings = b->embeddings + (size_t)first * (size_t)e->info.embedding,
+        .embeddings = e->result + (size_t)first * (size_t)e->info.embedding,
         .probe = e->probe,
         .probe_arg = e->probe_arg,
     };
 }
 
-static ec_status encode_task(void *arg, int32_t task, ec_stream *stream) {
+/* A lane takes every lanes-th task, one after the other over the same workspace. */
+static ec_status run_lane(void *arg, int32_t lane, ec_stream *stream) {
     const batch *b = arg;
-    const ec_encode call = call_of(b, task, stream);
-    return b->encoder->net.forward(b->encoder->net.state, &call);
-}
-
-/* Whoever is shown inner layers waits for each of them, which only the main stream allows. */
-static ec_status enqueue_tasks(ec_encoder *e, batch *b, int32_t tasks) {
-    if (!e->probe) return e->be->for_each(e->be, tasks, encode_task, b);
-    for (int32_t t = 0; t < tasks; t++) EC_RETURN_IF(encode_task(b, t, e->be->main_stream(e->be)));
+    for (int32_t t = lane; t < b->tasks; t += b->lanes) {
+        const ec_encode call = call_of(b, t, stream);
+        EC_RETURN_IF(b->encoder->net.forward(b->encoder->net.state, &call));
+    }
     return EC_OK;
 }
 
-/* Rounds of one task a thread, the rounds as equal as possible: no thread waits for a last small one. The cut does not
- * show in the results, because rows do not depend on each other. */
-static int32_t samples_per_task(const ec_encoder *encoder, int32_t count) {
-    const int64_t round = (int64_t)encoder->net.micro_batch * encoder->width;
-    const int64_t rounds = (count + round - 1) / round, tasks = rounds * encoder->width;
-    return (int32_t)((count + tasks - 1) / tasks);
+/* Rounds of one task a lane, the rounds as equal as possible: no lane waits for a last small one. The cut does not show
+ * in the results, because rows do not depend on each other. */
+static void cut(const ec_encoder *e, batch *b) {
+    const int64_t most = e->net.micro_batch, round = most * e->lanes;
+    const int64_t tasks = (b->count + round - 1) / round * e->lanes;
+    b->per_task = (int32_t)(e->net.filled ? most : (b->count + tasks - 1) / tasks);
+    b->tasks = (b->count + b->per_task - 1) / b->per_task;
+    /* Whoever is shown inner layers waits for each of them, which only the main stream allows. */
+    b->lanes = e->probe ? 1 : b->tasks < e->lanes ? b->tasks : e->lanes;
+}
+
+static ec_status reserve(ec_encoder *e, const batch *b) {
+    const size_t results = (size_t)b->count * (size_t)e->info.embedding;
+    void *memory = NULL;
+    for (int32_t i = 0; i < b->lanes; i++)
+        if (!e->workspace[i]) EC_RETURN_IF(e->be->memory->alloc(e->be, e->net.workspace, &e->workspace[i]));
+    if (results <= e->results) return EC_OK;
+    e->be->memory->free_host(e->be, e->result);
+    e->result = NULL;
+    e->results = 0;
+    EC_RETURN_IF(e->be->memory->alloc_host(e->be, results * sizeof(float), &memory));
+    e->result = memory;
+    e->results = results;
+    return EC_OK;
+}
+
+static ec_status enqueue(ec_encoder *e, batch *b) {
+    return e->probe ? run_lane(b, 0, e->be->main_stream(e->be)) : e->be->for_each(e->be, b->lanes, run_lane, b);
 }
 
 ec_status ec__encoder_forward(ec_encoder *encoder, int32_t count, const float *inputs, float *embeddings) {
     if (count < 0) return EC_ERROR(EC_ERR_USAGE, "a batch of %d", count);
     if (count == 0) return EC_OK;
-    batch b = {.encoder = encoder, .count = count, .inputs = inputs, .embeddings = embeddings};
-    b.per_task = samples_per_task(encoder, count);
-    const int32_t tasks = (count + b.per_task - 1) / b.per_task;
-    const ec_status status = enqueue_tasks(encoder, &b, tasks);
-    if (status == EC_OK) return encoder->be->synchronize(encoder->be);
-    const ec_error record = *ec_error_last();
-    (void)encoder->be->synchronize(encoder->be); /* the caller's arrays are in use until then */
-    return ec__error_adopt(&record);
+    batch b = {.encoder = encoder, .count = count, .inputs = inputs};
+    cut(encoder, &b);
+    EC_RETURN_IF(reserve(encoder, &b));
+    const ec_status status = enqueue(encoder, &b);
+    if (status != EC_OK) {
+        const ec_error record = *ec_error_last();
+        (void)encoder->be->synchronize(encoder->be); /* the caller's array is in use until then */
+        return ec__error_adopt(&record);
+    }
+    EC_RETURN_IF(encoder->be->synchronize(encoder->be));
+    memcpy(embeddings, encoder->result, sizeof(float) * (size_t)count * (size_t)encoder->info.embedding);
+    return EC_OK;
 }

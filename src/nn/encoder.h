@@ -1,7 +1,7 @@
 /* Frozen encoders in evaluation mode: what turns a preprocessed image or a piece of audio into a feature vector.
  *
  * Rows are independent, bit for bit: an input's embedding depends neither on the other inputs of the batch, nor on its
- * place among them, nor on the number of threads. */
+ * place among them, nor on the number of threads; on a back end that is not deterministic, up to rounding. */
 #ifndef EC_NN_ENCODER_H
 #define EC_NN_ENCODER_H
 
@@ -70,8 +70,9 @@ ec_status ec__encoder_open(ec_backend *be, const ec_encoder_options *options, ec
 void ec__encoder_free(ec_encoder *encoder); /* accepts NULL */
 const ec_encoder_info *ec__encoder_info(const ec_encoder *encoder);
 
-/* embeddings (batch, D) of inputs (batch, input_count), both in host memory; not normalised. Runs on all threads of the
- * back end; one thread at a time may call it. batch >= 0. */
+/* embeddings (batch, D) of inputs (batch, input_count), both in host memory (inputs for speed in the back end's); not
+ * normalised. Runs on all threads of the back end; one thread at a time may call it. batch >= 0. The first calls, and
+ * larger ones than before, allocate what they compute in. */
 ec_status ec__encoder_forward(ec_encoder *encoder, int32_t batch, const float *inputs, float *embeddings);
 
 #endif

@@ -21,6 +21,7 @@ typedef struct ec_encode {
 typedef struct ec_net {
     void *state;
     int32_t micro_batch; /* samples a task at most */
+    bool filled;         /* a task costs the same however many samples it has */
     size_t workspace;    /* bytes for that many */
     /* Enqueues; nothing that it uploads or downloads may be touched before the back end has been synchronized. */
     ec_status (*forward)(const void *state, const ec_encode *call);

@@ -72,10 +72,12 @@ const char *ec__heads_embedding_name(const ec_heads_config *config, ec_modality 
 int32_t ec__heads_input_dim(const ec_heads_config *config, ec_modality modality);
 
 /* Evaluation forward (running statistics, no dropout). x: (rows, input_dim); z[e]: (rows, output_dim) for every
- * embedding e; a NULL z[e] is left out. All back end memory. rows >= 0, any number; a row's bits depend on nothing but the row.
- * Allocates work memory for the call. Not collective. */
+ * embedding e; a NULL z[e] is left out. All back end memory. rows >= 0, any number; a row's bits depend on nothing but the
+ * row, unless the back end is not deterministic. Allocates work memory for the call. Not collective. */
 ec_status ec__heads_embed(ec_heads *heads, ec_modality modality, const float *x, int64_t rows,
                           float *const z[EC_EMBEDDINGS]);
+/* How much work memory. */
+size_t ec__heads_embed_bytes(ec_heads *heads, int64_t rows);
 
 /* Copies one tensor (by its number in the set) to or from host memory in state-dict layout. */
 ec_status ec__heads_export_param(ec_heads *heads, int32_t number, float *state);

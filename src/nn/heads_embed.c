@@ -1,18 +1,19 @@
-/* Evaluation forward of the heads: running statistics, any number of rows, in blocks of fixed size. */
+/* Evaluation forward of the heads: running statistics, any number of rows, in blocks as the back end likes them. */
 #include "compute/ops_dense.h"
 #include "compute/ops_head.h"
 #include "core/arena.h"
 #include "nn/heads.h"
 #include "nn/heads_internal.h"
 
-enum { BLOCK = 128, LANES = 64 }; /* rows a task; tasks at the same time at most */
+/* Tasks at the same time, at most; rows that all of them have together, unless that leaves streams without a task. */
+enum { LANES = 64, ROWS = 8192 };
 
 /* Work memory of one task. */
 typedef struct lane {
-    float *scale;  /* (BLOCK) */
-    float *h;      /* (BLOCK, hidden) */
-    float *base;   /* (BLOCK, base_output), multi task */
-    float *z;      /* (BLOCK, output) */
+    float *scale; /* (block) */
+    float *h;     /* (block, hidden) */
+    float *base;  /* (block, base_output), multi task */
+    float *z;     /* (block, output) */
 } lane;
 
 typedef struct embed_job {
@@ -23,21 +24,23 @@ typedef struct embed_job {
     float *const *z;
     float *inv_std[EC_PROJECTORS];
     lane *lanes;
-    int32_t lane_count;
+    int32_t lane_count, block; /* block: rows a task */
 } embed_job;
 
 static int32_t wider(int32_t a, int32_t b) { return a > b ? a : b; }
 
 static void place(ec_arena *arena, const ec_heads_config *c, embed_job *job) {
-    int32_t hidden = c->multi_task ? wider(c->hidden_dim, c->base_output_dim) : c->hidden_dim;
+    const size_t hidden = (size_t)(c->multi_task ? wider(c->hidden_dim, c->base_output_dim) : c->hidden_dim);
+    const size_t base = c->multi_task ? (size_t)c->base_output_dim : 0, output = (size_t)c->output_dim;
+    const size_t block = (size_t)job->block;
     for (int32_t i = 0; i < job->heads->projector_count; i++)
         job->inv_std[i] = ec__arena_take(arena, (size_t)job->heads->projector[i].hidden, sizeof(float));
     for (int32_t i = 0; i < job->lane_count; i++) {
         lane l = {
-            .scale = ec__arena_take(arena, BLOCK, sizeof(float)),
-            .h = ec__arena_take(arena, (size_t)BLOCK * (size_t)hidden, sizeof(float)),
-            .base = c->multi_task ? ec__arena_take(arena, (size_t)BLOCK * (size_t)c->base_output_dim, sizeof(float)) : NULL,
-            .z = ec__arena_take(arena, (size_t)BLOCK * (size_t)c->output_dim, sizeof(float)),
+            .scale = ec__arena_take(arena, block, sizeof(float)),
+            .h = ec__arena_take(arena, block * hidden, sizeof(float)),
+            .base = ec__arena_take(arena, block * base, sizeof(float)),
+            .z = ec__arena_take(arena, block * output, sizeof(float)),
         };
         if (arena->base) job->lanes[i] = l;
     }
@@ -51,9 +54,10 @@ static ec_status project(embed_job *job, ec_stream *stream, int32_t number, int3
     const ec_projector *p = &heads->projector[number];
     const ec_bn bn = {ec__heads_buffer_at(heads, p->running_mean), job->inv_std[number],
                       ec__heads_param_at(heads, p->gamma), ec__heads_param_at(heads, p->beta)};
-    const ec_gemm first = {.m = rows, .n = p->hidden, .k = p->in, .lda = p->in, .ldb = p->hidden, .ldc = p->hidden};
+    const ec_gemm first = {.m = rows, .n = p->hidden, .k = p->in, .lda = p->in, .ldb = p->hidden, .ldc = p->hidden,
+                           .rows_alike = true};
     const ec_gemm second = {.m = rows, .n = p->out, .k = p->hidden, .lda = p->hidden, .ldb = p->out, .ldc = p->out,
-                            .bias = true};
+                            .bias = true, .rows_alike = true};
     EC_RETURN_IF(be->dense->gemm(be, stream, &first, x, ec__heads_param_at(heads, p->weight0), NULL, h));
     EC_RETURN_IF(be->head->scale_rows(be, stream, rows, p->hidden, h, scale, ec__heads_param_at(heads, p->bias0)));
     EC_RETURN_IF(be->head->bn_forward(be, stream, rows, p->hidden, &bn, NULL, 0, h, h));
@@ -74,8 +78,8 @@ static ec_status embed_block(void *arg, int32_t task, ec_stream *stream) {
     ec_backend *be = heads->be;
     const lane *l = &job->lanes[task];
     int32_t in = ec__heads_input_dim(&heads->config, job->modality), number = (int32_t)job->modality;
-    int64_t row = job->first + (int64_t)task * BLOCK, left = job->rows - row;
-    int32_t rows = left < BLOCK ? (int32_t)left : BLOCK;
+    int64_t row = job->first + (int64_t)task * job->block, left = job->rows - row;
+    int32_t rows = left < job->block ? (int32_t)left : job->block;
     const float *x = job->x + row * in, *scale = heads->config.normalize_inputs ? l->scale : NULL;
     if (scale) EC_RETURN_IF(be->head->row_scales(be, stream, rows, in, x, l->scale));
     if (!heads->config.multi_task) {
@@ -97,10 +101,28 @@ static ec_status all_inv_std(embed_job *job) {
     ec_backend *be = heads->be;
     for (int32_t i = 0; i < heads->projector_count; i++) {
         const ec_projector *p = &heads->projector[i];
-        EC_RETURN_IF(be->head->bn_inv_std(be, be->main_stream(be), p->hidden, ec__heads_buffer_at(heads, p->running_var),
-                                          job->inv_std[i]));
+        EC_RETURN_IF(be->head->bn_inv_std(be, be->main_stream(be), p->hidden,
+                                          ec__heads_buffer_at(heads, p->running_var), job->inv_std[i]));
     }
     return EC_OK;
+}
+
+/* How the rows are cut into tasks. */
+static void cut(embed_job *job) {
+    const ec_backend *be = job->heads->be;
+    job->block = be->grain.row_block;
+    int64_t lanes = ROWS / job->block, blocks = (job->rows + job->block - 1) / job->block;
+    if (lanes < be->width(be)) lanes = be->width(be);
+    if (lanes > LANES) lanes = LANES;
+    job->lane_count = (int32_t)(blocks < lanes ? blocks : lanes);
+}
+
+size_t ec__heads_embed_bytes(ec_heads *heads, int64_t rows) {
+    embed_job job = {.heads = heads, .rows = rows};
+    ec_arena plan = ec__arena_counting();
+    cut(&job);
+    place(&plan, &heads->config, &job);
+    return ec__arena_used(&plan);
 }
 
 ec_status ec__heads_embed(ec_heads *heads, ec_modality modality, const float *x, int64_t rows,
@@ -109,18 +131,16 @@ ec_status ec__heads_embed(ec_heads *heads, ec_modality modality, const float *x,
     ec_backend *be = heads->be;
     lane lanes[LANES];
     void *memory = NULL;
-    embed_job job = {.heads = heads, .modality = modality, .x = x, .rows = rows, .z = z, .lanes = lanes,
-                     .lane_count = LANES};
-    if (rows < (int64_t)LANES * BLOCK) job.lane_count = (int32_t)((rows + BLOCK - 1) / BLOCK);
-    ec_arena plan = ec__arena_counting();
-    place(&plan, &heads->config, &job);
-    EC_TRY(be->memory->alloc(be, ec__arena_used(&plan), &memory));
-    ec_arena arena = ec__arena_over(memory, ec__arena_used(&plan));
+    embed_job job = {.heads = heads, .modality = modality, .x = x, .rows = rows, .z = z, .lanes = lanes};
+    const size_t bytes = ec__heads_embed_bytes(heads, rows);
+    cut(&job);
+    EC_TRY(be->memory->alloc(be, bytes, &memory));
+    ec_arena arena = ec__arena_over(memory, bytes);
     place(&arena, &heads->config, &job);
     EC_TRY(all_inv_std(&job));
-    for (; job.first < rows; job.first += (int64_t)LANES * BLOCK) {
-        int64_t blocks = (rows - job.first + BLOCK - 1) / BLOCK;
-        EC_TRY(be->for_each(be, blocks < LANES ? (int32_t)blocks : LANES, embed_block, &job));
+    for (const int64_t round = (int64_t)job.lane_count * job.block; job.first < rows; job.first += round) {
+        const int64_t blocks = (rows - job.first + job.block - 1) / job.block;
+        EC_TRY(be->for_each(be, blocks < job.lane_count ? (int32_t)blocks : job.lane_count, embed_block, &job));
     }
     EC_TRY(be->synchronize(be));
 done:

@@ -9,8 +9,7 @@
 #include "media/logmel.h"
 #include "nn/encoder_net.h"
 
-/* Clips a task: the batch of the convolutions, always filled up, so that bits do not depend on how many clips came. */
-enum { MICRO_BATCH = 4, SAMPLES = 59049, WIDTH = 128, BUFFERS = 3 };
+enum { SAMPLES = 59049, WIDTH = 128, BUFFERS = 3 };
 
 typedef struct layer {
     ec_conv *conv_1, *conv_2, *conv_3;
@@ -18,7 +17,8 @@ typedef struct layer {
 } layer;
 
 typedef struct shortchunk {
-    int32_t c, samples, frames;
+    /* n: clips of a task, the batch of the convolutions, always filled up: so bits do not depend on how many came. */
+    int32_t n, c, samples, frames;
     ec_pooling pooling;
     ec_spectra *spectra; /* with spec_bn behind them */
     layer layers[EC_SHORTCHUNK_LAYERS];
@@ -34,18 +34,18 @@ typedef struct scratch {
 
 static scratch carve(const shortchunk *net, ec_backend *be, ec_arena *arena) {
     size_t largest = be->encoder->maps_bytes(be, &net->layers[0].in);
-    const size_t work = be->encoder->spectra_bytes(be, net->spectra);
+    const size_t n = (size_t)net->n, work = net->spectra ? be->encoder->spectra_bytes(be, net->spectra) : 0;
     if (work > largest) largest = work;
     for (int i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
         const size_t bytes = be->encoder->maps_bytes(be, &net->layers[i].out);
         if (bytes > largest) largest = bytes;
     }
     scratch s = {
-        .clips = ec__arena_take(arena, (size_t)MICRO_BATCH * (size_t)net->samples, sizeof(float)),
-        .input = ec__arena_take(arena, (size_t)MICRO_BATCH * EC_SHORTCHUNK_MELS * (size_t)net->frames, sizeof(float)),
+        .clips = ec__arena_take(arena, n * (size_t)net->samples, sizeof(float)),
+        .input = ec__arena_take(arena, n * EC_SHORTCHUNK_MELS * (size_t)net->frames, sizeof(float)),
     };
     for (int i = 0; i < BUFFERS; i++) s.maps[i] = ec__arena_take(arena, largest, 1);
-    s.result = ec__arena_take(arena, (size_t)MICRO_BATCH * 4 * (size_t)net->c, sizeof(float));
+    s.result = ec__arena_take(arena, n * 4 * (size_t)net->c, sizeof(float));
     return s;
 }
 
@@ -130,23 +130,42 @@ done:
     return status;
 }
 
+static void set_shapes(shortchunk *net, int32_t clips) {
+    net->n = clips;
+    ec_maps maps = {clips, 1, EC_SHORTCHUNK_MELS, net->frames};
+    for (int32_t i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
+        net->layers[i].in = maps;
+        maps = (ec_maps){clips, ec__shortchunk_channels(net->c, i + 1), ec__conv_size(maps.height, 3, 2, 1),
+                         ec__conv_size(maps.width, 3, 2, 1)};
+        net->layers[i].out = maps;
+    }
+}
+
+static size_t task_bytes(const shortchunk *net, ec_backend *be) {
+    ec_arena arena = ec__arena_counting();
+    carve(net, be, &arena);
+    return ec__arena_used(&arena);
+}
+
+/* As many clips a task as the back end likes and as fit into its workspace. */
+static void choose_shapes(ec_backend *be, shortchunk *net) {
+    int32_t clips = be->grain.clips;
+    set_shapes(net, clips);
+    while (clips > 1 && task_bytes(net, be) > be->grain.task_bytes) set_shapes(net, clips /= 2);
+}
+
 static ec_status build_layers(ec_backend *be, const ec_weights *weights, shortchunk *net) {
-    ec_maps maps = {MICRO_BATCH, 1, EC_SHORTCHUNK_MELS, net->frames};
     for (int32_t i = 0; i < EC_SHORTCHUNK_LAYERS; i++) {
         layer *l = &net->layers[i];
-        ec_conv_desc desc = {.batch = MICRO_BATCH, .in_channels = maps.channels, .in_height = maps.height,
-                             .in_width = maps.width, .out_channels = ec__shortchunk_channels(net->c, i + 1),
-                             .kernel = 3, .stride = 2, .padding = 1};
-        l->in = maps;
-        maps = (ec_maps){MICRO_BATCH, desc.out_channels, ec__conv_size(maps.height, 3, 2, 1),
-                         ec__conv_size(maps.width, 3, 2, 1)};
-        l->out = maps;
+        ec_conv_desc desc = {.batch = net->n, .in_channels = l->in.channels, .in_height = l->in.height,
+                             .in_width = l->in.width, .out_channels = l->out.channels, .kernel = 3, .stride = 2,
+                             .padding = 1};
         EC_RETURN_IF(pack_conv(be, weights, i + 1, 3, &desc, &l->conv_3));
         desc.relu = true;
         EC_RETURN_IF(pack_conv(be, weights, i + 1, 1, &desc, &l->conv_1));
-        desc.in_channels = maps.channels;
-        desc.in_height = maps.height;
-        desc.in_width = maps.width;
+        desc.in_channels = l->out.channels;
+        desc.in_height = l->out.height;
+        desc.in_width = l->out.width;
         desc.stride = 1;
         desc.add = true;
         EC_RETURN_IF(pack_conv(be, weights, i + 1, 2, &desc, &l->conv_2));
@@ -180,7 +199,7 @@ static ec_status build_spectra(ec_backend *be, ec_weights *weights, shortchunk *
         free(exact);
     }
     ec__shortchunk_affine(weights, "spec_bn", 0, &scale, &offset);
-    const ec_spectra_desc shape = {.batch = MICRO_BATCH, .samples = net->samples, .scale = (float)scale,
+    const ec_spectra_desc shape = {.batch = net->n, .samples = net->samples, .scale = (float)scale,
                                    .offset = (float)offset};
     return ec__logmel_open(be, &config, &shape, &net->spectra);
 }
@@ -229,7 +248,6 @@ ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options,
                               ec_net *out, ec_encoder_info *info) {
     ec_status status = EC_OK;
     ec_weights weights = {0};
-    ec_arena arena = ec__arena_counting();
     shortchunk *net = calloc(1, sizeof *net);
     if (!net) EC_FAIL(EC_ERR_MEMORY, "no memory for ShortChunkCNN");
     if (options->precision != EC_PRECISION_FLOAT32)
@@ -240,12 +258,12 @@ ec_status ec__shortchunk_open(ec_backend *be, const ec_encoder_options *options,
         EC_FAIL(EC_ERR_CONFIG, "ShortChunkCNN: clips of %d samples; expected 513 to 2^24", net->samples);
     EC_TRY(load(be, options, source, net, &weights));
     net->frames = 1 + net->samples / EC_SHORTCHUNK_HOP;
+    choose_shapes(be, net);
     EC_TRY(build_spectra(be, &weights, net));
     EC_TRY(ec__weights_hash(&weights, info->sha256));
     EC_TRY(build_layers(be, &weights, net));
     describe(net, &weights, named(&weights, "spec.mel_scale.fb")->found ? "stored" : "computed", info);
-    carve(net, be, &arena);
-    *out = (ec_net){.state = net, .micro_batch = MICRO_BATCH, .workspace = ec__arena_used(&arena),
+    *out = (ec_net){.state = net, .micro_batch = net->n, .filled = true, .workspace = task_bytes(net, be),
                     .forward = forward, .free = net_free};
     net = NULL;
 done:

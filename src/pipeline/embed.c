@@ -6,7 +6,7 @@
 
 #include "dist/share.h"
 
-/* Rows that are brought through the heads at a time. */
+/* Items that are brought through the heads at a time, at least. */
 enum { BLOCK = 256 };
 
 ec_status ec__embed_check(const ec_heads *heads, ec_modality modality, const ec_cache_info *cache) {
@@ -43,8 +43,9 @@ static void mean_of_views(const float *in, int64_t count, int32_t views, int32_t
 /* Work memory of one call: a block of features and of embeddings, in host and back end memory. */
 typedef struct workspace {
     ec_backend *be;
+    int64_t block;                /* items */
     float *features, *embeddings; /* back end */
-    float *host;                  /* (BLOCK * views, output) */
+    float *host;                  /* (block * views, output), the back end's host memory */
     double *sum;                  /* (output) */
 } workspace;
 
@@ -52,22 +53,35 @@ static void workspace_release(workspace *w) {
     if (!w->be) return;
     w->be->memory->free(w->be, w->features);
     w->be->memory->free(w->be, w->embeddings);
-    free(w->host);
+    w->be->memory->free_host(w->be, w->host);
     free(w->sum);
 }
 
+static int64_t block_of(const ec_backend *be, int32_t views) {
+    const int64_t rows = be->grain.row_block / views;
+    return rows > BLOCK ? rows : BLOCK;
+}
+
+size_t ec__embed_bytes(ec_heads *heads, ec_modality modality, int64_t count, int32_t views) {
+    const int64_t block = block_of(heads->be, views), most = count < block ? count : block;
+    const int64_t width = ec__heads_input_dim(&heads->config, modality) +
+                          (int64_t)heads->config.output_dim * EC_EMBEDDINGS;
+    return sizeof(float) * (size_t)(block * views * width) + ec__heads_embed_bytes(heads, most * views);
+}
+
 static ec_status workspace_init(workspace *w, ec_backend *be, int32_t views, int32_t input, int32_t output) {
-    size_t rows = (size_t)BLOCK * (size_t)views;
+    w->block = block_of(be, views);
+    const size_t rows = (size_t)w->block * (size_t)views;
     w->be = be;
     EC_RETURN_IF(be->memory->alloc(be, sizeof(float) * rows * (size_t)input, (void **)&w->features));
     EC_RETURN_IF(be->memory->alloc(be, sizeof(float) * rows * (size_t)output * EC_EMBEDDINGS, (void **)&w->embeddings));
-    w->host = malloc(sizeof *w->host * rows * (size_t)output);
+    EC_RETURN_IF(be->memory->alloc_host(be, sizeof *w->host * rows * (size_t)output, (void **)&w->host));
     w->sum = malloc(sizeof *w->sum * (size_t)output);
-    if (!w->host || !w->sum) return EC_ERROR(EC_ERR_MEMORY, "no memory to embed %zu rows", rows);
+    if (!w->sum) return EC_ERROR(EC_ERR_MEMORY, "no memory to embed %zu rows", rows);
     return EC_OK;
 }
 
-/* features (n, views, input) in host memory, n <= BLOCK; z[e] (n, output). */
+/* features (n, views, input) in host memory, n <= block; z[e] (n, output). */
 static ec_status embed_block(ec_heads *heads, ec_modality modality, workspace *w, const float *features, int64_t n,
                              int32_t views, float *const z[EC_EMBEDDINGS]) {
     ec_backend *be = w->be;
@@ -76,7 +90,7 @@ static ec_status embed_block(ec_heads *heads, ec_modality modality, workspace *w
     int64_t rows = n * views;
     float *on_device[EC_EMBEDDINGS] = {0};
     for (int e = 0; e < ec__heads_embeddings(&heads->config); e++)
-        if (z[e]) on_device[e] = w->embeddings + (int64_t)e * BLOCK * views * output;
+        if (z[e]) on_device[e] = w->embeddings + e * w->block * views * output;
     EC_RETURN_IF(be->memory->upload(be, stream, w->features, features, sizeof *features * (size_t)(rows * input)));
     EC_RETURN_IF(ec__heads_embed(heads, modality, w->features, rows, on_device));
     for (int e = 0; e < EC_EMBEDDINGS; e++) {
@@ -95,8 +109,8 @@ ec_status ec__embed_features(ec_heads *heads, ec_modality modality, const float 
     workspace w = {0};
     int32_t input = ec__heads_input_dim(&heads->config, modality), output = heads->config.output_dim;
     EC_TRY(workspace_init(&w, heads->be, views, input, output));
-    for (int64_t first = 0; first < count; first += BLOCK) {
-        int64_t n = count - first < BLOCK ? count - first : BLOCK;
+    for (int64_t first = 0; first < count; first += w.block) {
+        int64_t n = count - first < w.block ? count - first : w.block;
         float *at[EC_EMBEDDINGS];
         for (int e = 0; e < EC_EMBEDDINGS; e++) at[e] = z[e] ? z[e] + first * output : NULL;
         EC_TRY(embed_block(heads, modality, &w, features + first * views * input, n, views, at));
@@ -113,11 +127,12 @@ static ec_status embed_share(ec_heads *heads, ec_modality modality, ec_cache *ca
     workspace w = {0};
     const ec_cache_identity *identity = &ec__cache_info(cache)->identity;
     int32_t views = identity->views, output = heads->config.output_dim;
-    float *features = malloc(sizeof *features * (size_t)BLOCK * (size_t)views * (size_t)identity->width);
-    if (!features) EC_FAIL(EC_ERR_MEMORY, "no memory to read %s", ec__cache_info(cache)->path);
+    const size_t item = sizeof(float) * (size_t)views * (size_t)identity->width;
+    float *features = NULL;
     EC_TRY(workspace_init(&w, heads->be, views, (int32_t)identity->width, output));
-    for (int64_t at = share.first; at < share.last; at += BLOCK) {
-        int64_t n = share.last - at < BLOCK ? share.last - at : BLOCK;
+    EC_TRY(heads->be->memory->alloc_host(heads->be, (size_t)w.block * item, (void **)&features));
+    for (int64_t at = share.first; at < share.last; at += w.block) {
+        int64_t n = share.last - at < w.block ? share.last - at : w.block;
         for (int64_t r = 0; r < n; r++)
             for (int32_t v = 0; v < views; v++)
                 EC_TRY(ec__cache_row(cache, rows[at + r], v, features + (r * views + v) * identity->width));
@@ -126,8 +141,8 @@ static ec_status embed_share(ec_heads *heads, ec_modality modality, ec_cache *ca
         EC_TRY(embed_block(heads, modality, &w, features, n, views, into));
     }
 done:
+    heads->be->memory->free_host(heads->be, features);
     workspace_release(&w);
-    free(features);
     return status;
 }
 

@@ -19,6 +19,9 @@ ec_status ec__embed_rows(ec_heads *heads, ec_comm *comm, ec_modality modality, e
 ec_status ec__embed_features(ec_heads *heads, ec_modality modality, const float *features, int64_t count, int32_t views,
                              float *const z[EC_EMBEDDINGS]);
 
+/* Back end memory that embedding count rows on this rank takes meanwhile. */
+size_t ec__embed_bytes(ec_heads *heads, ec_modality modality, int64_t count, int32_t views);
+
 /* EC_ERR_DATA, naming both widths, unless the heads take the features of this cache, and it is of this modality. */
 ec_status ec__embed_check(const ec_heads *heads, ec_modality modality, const ec_cache_info *cache);
 

@@ -19,7 +19,7 @@ struct ec_featurizer {
     ec_clip_config clip; /* music */
     ec_cache_identity identity;
     char *preprocessing; /* what identity points to */
-    int32_t batch;       /* items that fill all threads */
+    int32_t batch;       /* items that fill all threads and the back end */
     float *inputs;       /* (batch, views, input_count), the back end's host memory */
 };
 
@@ -136,7 +136,8 @@ ec_status ec__featurizer_open(ec_backend *be, const ec_config *config, ec_modali
         .views = (int32_t)(modality == EC_IMAGE ? config->image_augment.views : config->audio_augment.views),
         .width = info->embedding,
     };
-    f->batch = 8 * be->width(be);
+    f->batch = 8 * ec__pool_threads(be->pool);
+    if (be->grain.inputs / f->identity.views > f->batch) f->batch = be->grain.inputs / f->identity.views;
     size_t items = (size_t)f->batch * (size_t)f->identity.views;
     EC_TRY(be->memory->alloc_host(be, sizeof *f->inputs * items * (size_t)info->input_count, &memory));
     f->inputs = memory;

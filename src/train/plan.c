@@ -4,6 +4,7 @@
 
 #include "compute/count/count.h"
 #include "dist/comm_count.h"
+#include "pipeline/embed.h"
 #include "train/run.h"
 
 /* A checkpoint on its way to the disk is a copy of parameters and both moments, and the moments are copied once more to get
@@ -24,6 +25,18 @@ static ec_status open_data(rehearsal *r, const ec_config *config, ec_backend *li
     EC_RETURN_IF(ec__backend_open_count(like, &r->tally, &r->run.be));
     EC_RETURN_IF(ec__comm_open_count(ranks, &r->exchange, &r->run.comm));
     return ec__run_open_data(&r->run);
+}
+
+/* What validation takes while it embeds a split, one modality after the other. */
+static size_t embedding_bytes(const ec_run *run) {
+    size_t most = 0;
+    for (int m = 0; m < EC_MODALITIES; m++) {
+        const int64_t share = (run->valid.count[m] + run->comm->size - 1) / run->comm->size;
+        const int32_t views = ec__cache_info(run->cache[m])->identity.views;
+        const size_t bytes = ec__embed_bytes(run->heads, (ec_modality)m, share, views);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 /* Everything that training holds, as trainer.c opens it. */
@@ -47,8 +60,8 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
     }
     const size_t before = r->tally.device_bytes;
     EC_RETURN_IF(ec__validator_new(run, &run->validator));
-    plan->bytes.validation = r->tally.device_bytes - before;
-    plan->bytes.total = r->tally.device_bytes;
+    plan->bytes.validation = r->tally.device_bytes - before + (run->validator ? embedding_bytes(run) : 0);
+    plan->bytes.total = before + plan->bytes.validation;
 
     const ec_loader_config loader = {.global_rows = run->config->training.batch_size, .size = run->comm->size,
                                      .in_use = run->turns};

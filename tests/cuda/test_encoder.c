@@ -354,12 +354,49 @@ static void test_conv(void **state) {
     }
 }
 
+/* A back end that is deterministic makes the same bits every time; one that is not may choose faster ways. */
+static void check_conv_twice(bool deterministic) {
+    const ec_backend_options options = {.threads = 1, .deterministic = deterministic};
+    const ec_conv_desc desc = {2, 24, 9, 8, 16, 3, 1, 1, false, true};
+    const ec_maps maps = {2, 24, 9, 8}, result = {2, 16, 9, 8};
+    ec_backend *be = NULL;
+    ec_conv *layer = NULL, *on_cpu = NULL;
+    float twice[2][2 * 16 * 9 * 8];
+    test_pair x = test_pair_new(2 * 24 * 9 * 8, 14), y = test_pair_new(2 * 16 * 9 * 8, 0);
+    test_pair w = test_pair_new(16 * 24 * 9, 16), b = test_pair_new(16, 17);
+    maps_pair mx = maps_from(&maps, &x), my = maps_from(&result, &x);
+    CHECK_OK(test_cpu->encoder->conv_new(test_cpu, &desc, w.cpu, b.cpu, &on_cpu));
+    CHECK_OK(test_cpu->encoder->conv(test_cpu, stream_of(test_cpu), on_cpu, mx.cpu, my.cpu));
+    CHECK_OK(test_cpu->encoder->maps_store(test_cpu, stream_of(test_cpu), &result, my.cpu, y.cpu));
+    CHECK_OK(ec__backend_open_with("cuda", &options, &be));
+    CHECK_OK(be->encoder->conv_new(be, &desc, w.cpu, b.cpu, &layer));
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(be->encoder->conv(be, stream_of(be), layer, x.cuda, y.cuda));
+        CHECK_OK(be->synchronize(be));
+        test_cuda_download(twice[i], y.cuda, sizeof twice[i]);
+        test_pair_check("conv", &y, 5e-6);
+    }
+    if (deterministic) assert_memory_equal(twice[0], twice[1], sizeof twice[0]);
+    test_cpu->encoder->conv_free(test_cpu, on_cpu);
+    be->encoder->conv_free(be, layer);
+    be->close(be);
+    maps_release(&mx), maps_release(&my);
+    test_pair_free(&x), test_pair_free(&y), test_pair_free(&w), test_pair_free(&b);
+}
+
+static void test_conv_deterministic(void **state) {
+    (void)state;
+    check_conv_twice(true);
+    check_conv_twice(false);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),  cmocka_unit_test(test_linear_bf16), cmocka_unit_test(test_linear_rows),
         cmocka_unit_test(test_linear_refused),
         cmocka_unit_test(test_patches), cmocka_unit_test(test_tokens),      cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_attention), cmocka_unit_test(test_pool),      cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_conv_deterministic),
     };
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);
 }

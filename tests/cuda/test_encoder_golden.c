@@ -98,6 +98,7 @@ static void test_shortchunk(void **state) {
     test_array mean = test_h5_f64(s.references, "embedding_average");
     ec_encoder_options options = {.kind = EC_ENCODER_SHORTCHUNK, .source = &dict.source, .pooling = EC_POOL_MAX,
                                   .samples = (int32_t)wave.dim[1], .probe = check_layer, .probe_arg = &s};
+    test_cuda->grain.clips = 4; /* of real length: a larger batch takes the emulation long */
     test_limit("embedding by maximum", embed(&options, &wave, &largest).rel_max, 1e-4);
     assert_true(s.layers >= 6);
     options.probe = NULL;
@@ -108,26 +109,49 @@ static void test_shortchunk(void **state) {
     H5Gclose(s.references), H5Gclose(weights), H5Fclose(file);
 }
 
-/* More inputs than tasks at a time, and each alone. */
+/* Embeddings (count, D) of inputs, by an encoder of its own; D. */
+static int32_t embed_inputs(const ec_encoder_options *options, const float *inputs, int32_t count, float **out) {
+    ec_encoder *encoder = NULL;
+    CHECK_OK(ec__encoder_open(test_cuda, options, &encoder));
+    const int32_t d = ec__encoder_info(encoder)->embedding;
+    *out = malloc(sizeof(float) * (size_t)count * (size_t)d);
+    CHECK_OK(ec__encoder_forward(encoder, count, inputs, *out));
+    ec__encoder_free(encoder);
+    return d;
+}
+
+/* All at once, some alone, more tasks than there are at a time, and in the smallest workspace: the same bits, but for
+ * convolutions, whose algorithm a card chooses by the batch. */
+static void check_rows(const ec_encoder_options *options, int32_t count, int64_t input_count) {
+    const ec_grain grain = test_cuda->grain;
+    float *inputs = malloc(sizeof(float) * (size_t)(count * input_count)), *all = NULL, *some = NULL;
+    test_fill(inputs, count * input_count, 77);
+    const size_t row = sizeof(float) * (size_t)embed_inputs(options, inputs, count, &all);
+    for (int32_t i = 0; i < count; i += 1 + count / 4) {
+        embed_inputs(options, inputs + i * input_count, 1, &some);
+        assert_memory_equal(some, (char *)all + (size_t)i * row, row);
+        free(some);
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 0) test_cuda->grain.images = test_cuda->grain.clips = 2;
+        else test_cuda->grain.task_bytes = 1;
+        embed_inputs(options, inputs, count, &some);
+        if (options->kind == EC_ENCODER_CLIP_VIT) assert_memory_equal(some, all, row * (size_t)count);
+        for (size_t i = 0; i < row / sizeof *all * (size_t)count; i++)
+            test_limit("embedding in smaller tasks", fabs((double)some[i] - all[i]), 1e-4 * fmax(1, fabs(all[i])));
+        free(some);
+        test_cuda->grain = grain;
+    }
+    free(inputs), free(all);
+}
+
 static void test_rows(void **state) {
     (void)state;
-    enum { BATCH = 19 };
-    const ec_encoder_options options = {.seed = 5, .width = 64, .layers = 2, .patch = 16, .resolution = 48,
-                                        .output = 32};
-    ec_encoder *encoder = NULL;
-    CHECK_OK(ec__encoder_open(test_cuda, &options, &encoder));
-    const ec_encoder_info *info = ec__encoder_info(encoder);
-    const size_t in = (size_t)info->input_count, d = (size_t)info->embedding;
-    float *images = malloc(sizeof(float) * BATCH * in), *all = malloc(sizeof(float) * BATCH * d);
-    float *one = malloc(sizeof(float) * d);
-    test_fill(images, (int64_t)(BATCH * in), 77);
-    CHECK_OK(ec__encoder_forward(encoder, BATCH, images, all));
-    for (size_t i = 0; i < BATCH; i += 3) {
-        CHECK_OK(ec__encoder_forward(encoder, 1, images + i * in, one));
-        assert_memory_equal(one, all + i * d, sizeof(float) * d);
-    }
-    ec__encoder_free(encoder);
-    free(images), free(all), free(one);
+    const ec_encoder_options images = {.seed = 5, .width = 64, .layers = 2, .patch = 16, .resolution = 48,
+                                       .output = 32};
+    check_rows(&images, 19, 3 * 48 * 48);
+    const ec_encoder_options clips = {.kind = EC_ENCODER_SHORTCHUNK, .seed = 5, .width = 2, .samples = 1700};
+    check_rows(&clips, 37, 1700);
 }
 
 static void test_retrieval(void **state) {

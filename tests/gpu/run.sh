@@ -181,11 +181,18 @@ if wants figures; then
         supcon tf32 128
         supcon float32 128
         for math in bf16 tf32; do figure "step-$math-B64" 40 step --math $math -b 64 -m reproducible; done
+        # What the same bits every time cost: once more as the libraries like.
         figure step-fast-B64 40 step -b 64 -m fast
+        figure encode-fast-bf16-B256 40 encode -p bf16 -b 256 -m fast
+        figure step-fast-B1024 40 step -b 1024 -m fast
+        figure step-fast-B16384 40 step -b 16384 -m fast
+        for mode in reproducible fast; do figure "encode-$mode-shortchunk-B128" 40 encode -e shortchunk -b 128 -m $mode; done
         supcon tf32 768
         supcon float32 768
         for math in bf16 tf32; do figure "step-$math-B16384" 40 step --math $math -b 16384 -m reproducible; done
+        figure encode-bf16-B1024 40 encode -p bf16 -b 1024
         figure encode-float32-B256 40 encode -p float32 -b 256
+        figure encode-fast-float32-B256 40 encode -p float32 -b 256 -m fast
     fi
     [ ${#late[@]} -eq 0 ] || record figures "no time left for ${late[*]}" 0
 fi
@@ -208,7 +215,7 @@ if wants sanitizers; then
     if [ -n "$sanitizer" ]; then
         [ -n "$small" ] || export EMOCLIM_MODULE_PATH=$PWD/$build/libemoclim_cuda.so
         for tool in memcheck racecheck; do
-            for program in test_optim test_head test_head_leaf test_encoder test_supcon; do
+            for program in test_optim test_head test_head_leaf test_encoder test_spectra test_supcon; do
                 part "$tool-$program" 60 "$sanitizer" --tool $tool --error-exitcode 9 --print-limit 10 \
                     --kernel-name-exclude kns=cublas --kernel-name-exclude kns=cutlass --kernel-name-exclude kns=nvjet \
                     --kernel-name-exclude kns=gemm --kernel-name-exclude kns=cudnn "$build/tests/cuda_$program"

@@ -129,7 +129,8 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
     if (!be) EC_FAIL(EC_ERR_MEMORY, "no memory for the CPU back end");
     be->base = (ec_backend){
         .name = "cpu",
-        .grain = {.row_block = 128, .shard_rows = 256, .gradient_rows = 128, .elements = 16384},
+        .grain = {.row_block = 128, .shard_rows = 256, .gradient_rows = 128, .elements = 16384, .images = 16,
+                  .clips = 4, .task_bytes = SIZE_MAX},
         .memory = &ec__cpu_memory_ops,
         .dense = &ec__cpu_dense_ops,
         .supcon = &ec__cpu_supcon_ops,
@@ -150,6 +151,7 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
     be->base.host = &be->base;
     EC_TRY(ec__pool_new(threads, &be->pool));
     be->base.pool = be->pool;
+    be->base.grain.encoder_tasks = ec__pool_threads(be->pool);
     be->streams = calloc((size_t)ec__pool_threads(be->pool), sizeof *be->streams);
     if (!be->streams) EC_FAIL(EC_ERR_MEMORY, "no memory for the CPU back end");
     EC_TRY(ec__pool_run_on_each(be->pool, open_stream, be));

@@ -1,5 +1,6 @@
-/* Power spectrogram |STFT|^2 as torchaudio.transforms.Spectrogram computes it: a window as long as the transform, frames centred on multiples of the hop, the waveform continued at both ends by reflection. FFT by FFTW in
- * single precision. */
+/* Power spectrogram |STFT|^2 as torchaudio.transforms.Spectrogram computes it: a window as long as the transform, frames
+ * centred on multiples of the hop, the waveform continued at both ends by reflection. FFT by FFTW in single
+ * precision. */
 #ifndef EC_COMPUTE_CPU_STFT_H
 #define EC_COMPUTE_CPU_STFT_H
 

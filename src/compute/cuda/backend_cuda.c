@@ -8,6 +8,9 @@
 /* Tasks large enough to fill a device alone: what a CPU's cache wants cut is one launch here. */
 enum { ROW_BLOCK = 8192, SHARD_ROWS = 8192, GRADIENT_ROWS = 4096, ELEMENTS = 1 << 22 };
 
+/* Encoders: a few large tasks, of which some upload while others compute. */
+enum { IMAGES = 256, CLIPS = 32, ENCODER_TASKS = 4, TASK_BYTES = 768 << 20, INPUTS = 512 };
+
 /* graph NULL: without graphs, replaying enqueues anew. */
 struct ec_recording {
     cudaGraphExec_t graph;
@@ -166,7 +169,8 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
         .name = "cuda",
         .math = options->math,
         .grain = {.row_block = ROW_BLOCK, .shard_rows = SHARD_ROWS, .gradient_rows = GRADIENT_ROWS,
-                  .elements = ELEMENTS},
+                  .elements = ELEMENTS, .images = IMAGES, .clips = CLIPS, .task_bytes = TASK_BYTES,
+                  .encoder_tasks = ENCODER_TASKS, .inputs = INPUTS},
         .memory = &ec__cuda_memory_ops,
         .dense = &ec__cuda_dense_ops,
         .head = &ec__cuda_head_ops,

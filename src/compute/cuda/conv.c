@@ -1,8 +1,9 @@
 /* Convolutions by cuDNN, over maps as they are written (batch, channels, height, width): its float32 kernels without
  * tensor cores, the direct ones and Winograd's alike, are made for that order. Weights likewise.
  *
- * The algorithm is the first that cuDNN's heuristics name among those that give the same bits every time, round nothing
- * (TF32 only where the back end may) and fit the workspace; it is part of the layer, like the batch. */
+ * The algorithm is the first that cuDNN's heuristics name among those that give the same bits every time (where the back
+ * end is deterministic), round nothing (TF32 only where it may) and fit the workspace; it is part of the layer, like the
+ * batch. */
 #include "compute/cuda/encoder.h"
 
 #include <stdlib.h>
@@ -49,13 +50,14 @@ static ec_status describe(const ec_backend *be, ec_conv *layer) {
     return EC_CUDNN(cudnnSetConvolutionMathType(layer->convolution, math_type(be)));
 }
 
-static bool usable(const ec_backend *be, const cudnnConvolutionFwdAlgoPerf_t *found) {
+static bool usable(ec_backend *be, const cudnnConvolutionFwdAlgoPerf_t *found) {
+    const bool same = found->determinism == CUDNN_DETERMINISTIC || !ec__cuda(be)->deterministic;
     const bool exact = found->mathType == CUDNN_FMA_MATH || found->mathType == CUDNN_DEFAULT_MATH;
-    return found->status == CUDNN_STATUS_SUCCESS && found->determinism == CUDNN_DETERMINISTIC &&
-           found->memory <= WORKSPACE_MOST && (exact || be->math == EC_MATH_TF32);
+    return found->status == CUDNN_STATUS_SUCCESS && same && found->memory <= WORKSPACE_MOST &&
+           (exact || be->math == EC_MATH_TF32);
 }
 
-static ec_status choose_algorithm(const ec_backend *be, cudnnHandle_t dnn, ec_conv *layer) {
+static ec_status choose_algorithm(ec_backend *be, cudnnHandle_t dnn, ec_conv *layer) {
     cudnnConvolutionFwdAlgoPerf_t found[CANDIDATES];
     const ec_conv_desc *d = &layer->desc;
     int count = 0;
@@ -72,7 +74,7 @@ static ec_status choose_algorithm(const ec_backend *be, cudnnHandle_t dnn, ec_co
         return EC_OK;
     }
     return EC_ERROR(EC_ERR_ENV,
-                    "cuDNN has no reproducible float32 algorithm for a %dx%d convolution of %d to %d channels",
+                    "cuDNN has no float32 algorithm that can be used for a %dx%d convolution of %d to %d channels",
                     d->kernel, d->kernel, d->in_channels, d->out_channels);
 }
 

@@ -1,6 +1,6 @@
 /* Linear layers whose weights never change: cuBLASLt over weights as they are written, (N,K).
  *
- * Rows have the same bits however many there are (rows_alike in matmul.h). In float32 cuBLASLt adds the bias; for
+ * Rows have the same bits however many there are (rows_alike in ops_dense.h). In float32 cuBLASLt adds the bias; for
  * layers in bf16, and for activations that it lacks, a small kernel does in place. Results in bf16 are therefore
  * rounded before bias and activation as well as behind them. */
 #include "compute/cuda/encoder.h"
@@ -22,11 +22,10 @@ ec_status ec__cuda_linear(ec_backend *be, ec_stream *stream, const ec_linear *la
     const bool bias = layer->bias != NULL, finish = !whole && (bias || call->activation != EC_ACT_NONE);
     const ec_cuda_matmul product = {
         .gemm = {.m = call->m, .n = layer->n, .k = layer->k, .lda = call->ldx, .ldb = layer->k, .ldc = call->ldy,
-                 .transpose_b = true, .accumulate = call->accumulate, .bias = whole && bias,
+                 .transpose_b = true, .accumulate = call->accumulate, .bias = whole && bias, .rows_alike = true,
                  .activation = whole ? call->activation : EC_ACT_NONE},
         .input = layer->precision,
         .output = call->y_precision,
-        .rows_alike = true,
     };
     if (call->m == 0) return EC_OK;
     EC_RETURN_IF(ec__cuda_matmul(ec__cuda(be), stream, &product, x, layer->weight, whole ? layer->bias : NULL, y));

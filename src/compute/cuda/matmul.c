@@ -15,11 +15,11 @@
 
 enum { ALIGNED = 16, UNALIGNED = 4, LEVELS = 2, CANDIDATES = 8 };
 
-/* Where rows must be alike whatever their number, the algorithm is chosen for so many, and it may have neither a
- * workspace nor parts of a sum that are put together: an element of c is then made by one block of threads in one chain
- * over k. That this chain is the same for every m follows from there being one algorithm; cuBLAS does not promise it in
- * so many words. */
-enum { CHOSEN_ROWS = 1024 };
+/* Where rows must be alike whatever their number, the algorithm is chosen for so many (those of a large task of an
+ * encoder), and it may have neither a workspace nor parts of a sum that are put together: an element of c is then made by
+ * one block of threads in one chain over k. That this chain is the same for every m follows from there being one
+ * algorithm; cuBLAS does not promise it in so many words. */
+enum { CHOSEN_ROWS = 8192 };
 
 /* Workspaces grow by adding, never by moving: a recording has the address of the one that it used. */
 static const size_t level_bytes[LEVELS] = {(size_t)4 << 20, (size_t)32 << 20};
@@ -79,7 +79,7 @@ void ec__cuda_matmul_close(ec_cuda_backend *be) {
     be->dense = NULL;
 }
 
-static ec_cuda_matmul clean_key(const ec_cuda_matmul *from) {
+static ec_cuda_matmul clean_key(const ec_cuda_backend *be, const ec_cuda_matmul *from) {
     const ec_gemm *g = &from->gemm;
     ec_cuda_matmul key;
     memset(&key, 0, sizeof key); /* keys are compared byte by byte */
@@ -88,8 +88,8 @@ static ec_cuda_matmul clean_key(const ec_cuda_matmul *from) {
     key.gemm.transpose_a = g->transpose_a, key.gemm.transpose_b = g->transpose_b;
     key.gemm.bias = g->bias, key.gemm.accumulate = g->accumulate, key.gemm.activation = g->activation;
     key.input = from->input, key.output = from->output;
-    key.rows_alike = from->rows_alike;
-    if (key.rows_alike) key.gemm.m = CHOSEN_ROWS;
+    key.gemm.rows_alike = g->rows_alike && be->deterministic;
+    if (key.gemm.rows_alike) key.gemm.m = CHOSEN_ROWS;
     return key;
 }
 
@@ -142,11 +142,10 @@ static ec_status prefer(const ec_cuda_backend *be, const product *p, cublasLtMat
     static const cublasLtMatmulPreferenceAttributes_t sides[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
-    const uint64_t bytes = p->key.rows_alike ? 0 : level_bytes[LEVELS - 1];
+    const uint64_t bytes = p->key.gemm.rows_alike ? 0 : level_bytes[LEVELS - 1];
     const uint32_t alignment = p->alignment;
     /* Deterministic: the sum over k is made in one sequence, not in parts that are added up. */
-    const bool whole = be->deterministic || p->key.rows_alike;
-    const uint32_t reduction = whole ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
+    const uint32_t reduction = be->deterministic ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
     EC_RETURN_IF(EC_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                                 &bytes, sizeof bytes)));
     EC_RETURN_IF(EC_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -223,7 +222,7 @@ static uint32_t best_alignment(const ec_cuda_matmul *m) {
 
 ec_status ec__cuda_matmul_prepare(ec_cuda_backend *be, const ec_cuda_matmul *desc) {
     product *unused;
-    const ec_cuda_matmul key = clean_key(desc);
+    const ec_cuda_matmul key = clean_key(be, desc);
     return find(be, &key, best_alignment(&key), &unused);
 }
 
@@ -232,7 +231,7 @@ static bool needs_kernel(const ec_gemm *g) { return g->activation == EC_ACT_GELU
 /* Says to a plan that serves every m how many rows there are this time. */
 static ec_status tell_rows(product *p, int32_t m) {
     const uint64_t rows = (uint64_t)m;
-    if (!p->key.rows_alike) return EC_OK;
+    if (!p->key.gemm.rows_alike) return EC_OK;
     EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->a, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows)));
     return EC_CUBLAS(cublasLtMatrixLayoutSetAttribute(p->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows));
 }
@@ -262,8 +261,8 @@ static ec_status multiply_anyway(ec_cuda_backend *be, const ec_stream *stream, c
                                  uint32_t alignment, const operands *x) {
     product *p;
     ec_cuda_matmul exact = *desc;
-    exact.rows_alike = false;
-    const ec_cuda_matmul key = clean_key(&exact);
+    exact.gemm.rows_alike = false;
+    const ec_cuda_matmul key = clean_key(be, &exact);
     if (!be->dense->warned)
         EC_WARN("cuBLASLt takes no algorithm for all numbers of rows (%d x %d by %d x %d): embeddings may depend, in their "
                 "last bits, on how many are made together", key.gemm.m, key.gemm.k, key.gemm.k, key.gemm.n);
@@ -276,7 +275,7 @@ ec_status ec__cuda_matmul(ec_cuda_backend *be, ec_stream *stream, const ec_cuda_
                           const void *b, const float *bias, void *c) {
     product *p;
     const ec_gemm *g = &desc->gemm;
-    const ec_cuda_matmul key = clean_key(desc);
+    const ec_cuda_matmul key = clean_key(be, desc);
     const operands x = {.a = a, .b = b, .bias = bias, .c = c};
     uint32_t alignment = best_alignment(&key);
     if (!in_float32(desc) && (g->bias || g->activation != EC_ACT_NONE))
@@ -285,7 +284,7 @@ ec_status ec__cuda_matmul(ec_cuda_backend *be, ec_stream *stream, const ec_cuda_
     EC_RETURN_IF(find(be, &key, alignment, &p));
     EC_RETURN_IF(tell_rows(p, g->m));
     const cublasStatus_t outcome = multiply(be, stream, p, &x);
-    if (desc->rows_alike && (outcome == CUBLAS_STATUS_NOT_SUPPORTED || outcome == CUBLAS_STATUS_INVALID_VALUE))
+    if (key.gemm.rows_alike && (outcome == CUBLAS_STATUS_NOT_SUPPORTED || outcome == CUBLAS_STATUS_INVALID_VALUE))
         EC_RETURN_IF(multiply_anyway(be, stream, desc, alignment, &x));
     else
         EC_RETURN_IF(ec__cuda_cublas_status(outcome, "cublasLtMatmul", __FILE__, __LINE__, __func__));

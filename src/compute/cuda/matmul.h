@@ -15,8 +15,6 @@ extern "C" {
 typedef struct ec_cuda_matmul {
     ec_gemm gemm;
     ec_precision input, output;
-    /* A row of c must have the same bits whatever m is: one algorithm serves every m. a is not transposed then. */
-    bool rows_alike;
 } ec_cuda_matmul;
 
 /* Opens and closes be->dense. */

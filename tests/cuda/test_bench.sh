@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# emoclim bench encode with the CUDA back end, on networks that the emulation can compute, in both modes.
+# usage: test_bench.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
+set -eu
+. "$(dirname "$0")/../support/shell.sh"
+EMOCLIM_MODULE_PATH=${EMOCLIM_TEST_MODULE:-$(dirname "$emoclim")/libemoclim_cuemu.so}
+export EMOCLIM_MODULE_PATH
+if [ -n "${EMOCLIM_TEST_MODULE:-}" ]; then
+    "$emoclim" doctor >doctor.log
+    if grep '^gpu  *none' doctor.log; then exit 77; fi
+fi
+
+encode() { # MODE ARGUMENTS...
+    local mode=$1
+    shift
+    "$emoclim" bench encode --device cuda --mode "$mode" --repeats 5 --json "$@" >out.json 2>err || fail "$*: exit code $?: $(cat err)"
+    for key in per_second gemm_gflops median; do
+        grep -Eq "\"$key\": [0-9.e+-]*[1-9]" out.json || fail "$*: no $key in $(cat out.json)"
+    done
+    grep -q "\"mode\": \"$mode\"" out.json || fail "$*: not $mode: $(cat out.json)"
+    grep -q '"device": "cuda"' out.json || fail "$*: not on cuda: $(cat out.json)"
+}
+encode reproducible --width 64 --layers 1 --resolution 64 --batch 9
+encode fast --width 64 --layers 1 --resolution 64 --batch 9 --precision bf16
+encode fast --encoder shortchunk --width 1 --batch 2
+refuses 2 'mode' bench encode --mode slow
+finish
