@@ -218,7 +218,7 @@ if wants sanitizers; then
             for program in test_optim test_head test_head_leaf test_encoder test_spectra test_supcon; do
                 part "$tool-$program" 60 "$sanitizer" --tool $tool --error-exitcode 9 --print-limit 10 \
                     --kernel-name-exclude kns=cublas --kernel-name-exclude kns=cutlass --kernel-name-exclude kns=nvjet \
-                    --kernel-name-exclude kns=gemm --kernel-name-exclude kns=cudnn "$build/tests/cuda_$program"
+                    --kernel-name-exclude kns=gemm --kernel-name-exclude kns=cudnn --kernel-name-exclude kns=fft "$build/tests/cuda_$program"
             done
         done
     else
