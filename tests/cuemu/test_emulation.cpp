@@ -11,6 +11,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include "test_products.h"
+
 namespace {
 
 const unsigned seeds[] = {0, 1, 2, 3, 4, 5};
@@ -249,6 +251,9 @@ int small_types() {
     return ok ? RIGHT : WRONG;
 }
 
+/* A kernel of arrival barriers, bulk copies and products of warpgroups. */
+template <Mistake M> int products() { return products_are_right(first, M) ? RIGHT : WRONG; }
+
 struct Case {
     const char *name;
     int (*run)();
@@ -282,6 +287,28 @@ const Case cases[] = {
     {"launches that are refused", refused_launches, false, nullptr},
     {"the default stream", default_stream, true, "default stream"},
     {"small types", small_types, false, nullptr},
+    {"products of a warpgroup", products<Mistake::none>, false, nullptr},
+    {"arrival barriers that nobody made", products<Mistake::not_made>, true, "was not made"},
+    {"arrival barriers without a fence", products<Mistake::no_fence_barrier>, true, "without a fence"},
+    {"arrival barriers used before they are made", products<Mistake::no_block_barrier>, true, "was not made"},
+    {"an arrival too many", products<Mistake::arrives_twice>, true, "arrival"},
+    {"one warp that arrives for all", products<Mistake::one_warp_for_all>, true, "arrival"},
+    {"a wait for the other parity", products<Mistake::wrong_parity>, true, "arrival"},
+    {"a stage read before it is full", products<Mistake::no_wait_full>, true, "arrival"},
+    {"a stage filled before it is empty", products<Mistake::no_wait_empty>, true, "arrival"},
+    {"fewer bytes announced than come", products<Mistake::fewer_bytes>, true, ""},
+    {"more bytes announced than come", products<Mistake::more_bytes>, true, "never come"},
+    {"a bulk copy that is not aligned", products<Mistake::misaligned_copy>, true, "not aligned"},
+    {"panels that are not aligned", products<Mistake::misaligned_panels>, true, nullptr},
+    {"products without a fence", products<Mistake::no_fence_product>, true, "without wgmma.fence"},
+    {"a stage given back while it is read", products<Mistake::empty_before_wait>, true, nullptr},
+    {"a wait that leaves a group too many", products<Mistake::waits_for_less>, true, nullptr},
+    {"sums read before products have ended", products<Mistake::reads_early>, true, nullptr},
+    {"words reused while products read them", products<Mistake::words_reused>, true, nullptr},
+    {"products that nobody waits for", products<Mistake::never_waits>, true, ""},
+    {"a descriptor half a step on", products<Mistake::wrong_step>, true, nullptr},
+    {"a descriptor of another stride", products<Mistake::wrong_stride>, true, nullptr},
+    {"another stride of columns", products<Mistake::wrong_stride_down>, true, nullptr},
 };
 
 /* What became of a case in a process of its own; its messages are in text. */
