@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "cache/feature_cache.h"
+#include "core/mapped.h"
 
 typedef enum ec_block_state { EC_BLOCK_UNKNOWN, EC_BLOCK_GOOD, EC_BLOCK_CORRUPT } ec_block_state;
 
@@ -23,7 +24,8 @@ struct ec_cache {
     int64_t item_bytes;
     void *map;
     size_t map_bytes;
-    const char *features;   /* in the map */
+    ec_mapped mapped;       /* the same for ec__mapped_read */
+    const char *features;   /* in the map: to be read within ec__mapped_read */
 };
 
 /* Fills everything but the mapping and checks it; *offset: where the features begin in the file. What was allocated so

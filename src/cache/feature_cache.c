@@ -33,6 +33,7 @@ ec_status ec__cache_open(const char *path, const ec_cache_options *options, ec_c
     if (map == MAP_FAILED)
         EC_FAIL(EC_ERR_ENV, "cannot map the %zu bytes of %s: %s", cache->map_bytes, path, strerror(errno));
     cache->map = map;
+    cache->mapped = (ec_mapped){cache->info.path, map, cache->map_bytes, offset - ahead};
     cache->features = (const char *)map + ahead;
     /* Reading ahead of single rows of a large file would fetch far more than is used. */
     if (!ec__cache_fits_memory(cache)) madvise(map, cache->map_bytes, MADV_RANDOM);
@@ -58,20 +59,38 @@ ec_status ec__cache_check_compatible(const ec_cache *cache, const ec_cache_ident
     return ec__cache_compare_identity(cache->info.path, &cache->info.identity, expected);
 }
 
-/* Two threads may check the same block at once: both find the same. */
-static ec_status check_block(ec_cache *cache, int64_t block) {
-    const ec_cache_info *x = &cache->info;
-    int64_t first = block * x->block_rows, end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
-    uint64_t found = ec__checksum_of(cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
+/* A check of block (rows first to end - 1) that may fail to read the block. */
+typedef struct block_check {
+    const ec_cache *cache;
+    int64_t block, first, end;
+    bool is_read;
+} block_check;
+
+static ec_status check_bytes(void *arg) {
+    block_check *check = arg;
+    const ec_cache_info *x = &check->cache->info;
+    const int64_t first = check->first, end = check->end, block = check->block;
+    uint64_t found = ec__checksum_of(check->cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
+    check->is_read = true;
     if (found != x->checksum[block])
         return EC_ERROR(EC_ERR_DATA,
                         "%s is corrupt: block %lld (rows %lld to %lld) has checksum %016llx, %016llx expected",
                         x->path, (long long)block, (long long)first, (long long)end - 1, (unsigned long long)found,
                         (unsigned long long)x->checksum[block]);
     /* The sums of another program's file may be right and its features none. */
-    EC_RETURN_IF(ec__cache_check_finite(cache, first, end));
-    atomic_store_explicit(&cache->verified[block], EC_BLOCK_GOOD, memory_order_relaxed);
-    return EC_OK;
+    return ec__cache_check_finite(check->cache, first, end);
+}
+
+/* Two threads may check the same block at once: both find the same. */
+static ec_status check_block(ec_cache *cache, int64_t block) {
+    const ec_cache_info *x = &cache->info;
+    const int64_t first = block * x->block_rows, end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
+    block_check check = {.cache = cache, .block = block, .first = first, .end = end};
+    const ec_status status = ec__mapped_read(&cache->mapped, check_bytes, &check);
+    if (status == EC_OK) atomic_store_explicit(&cache->verified[block], EC_BLOCK_GOOD, memory_order_relaxed);
+    else if (!check.is_read)
+        ec__error_prefix("block %lld (rows %lld to %lld): ", (long long)block, (long long)first, (long long)end - 1);
+    return status;
 }
 
 static inline bool known_good(const ec_cache *cache, int64_t block) {
@@ -114,20 +133,37 @@ static inline void prefetch(const ec_cache *cache, int64_t row, int32_t view) {
     for (int64_t at = 0; at < cache->item_bytes; at += 64) __builtin_prefetch(item + at);
 }
 
+/* The arguments of ec__cache_rows. */
+typedef struct row_copy {
+    ec_cache *cache;
+    const int64_t *row;
+    const int32_t *view;
+    int32_t count;
+    float *out;
+} row_copy;
+
+static ec_status copy_rows(void *arg) {
+    const row_copy *copy = arg;
+    ec_cache *cache = copy->cache;
+    const int64_t *row = copy->row, width = cache->info.identity.width;
+    const int32_t *view = copy->view;
+    for (int32_t k = 0; k < copy->count; k++) {
+        const void *item;
+        if (k + 1 < copy->count) prefetch(cache, row[k + 1], view ? view[k + 1] : 0);
+        EC_RETURN_IF(ec__cache_raw(cache, row[k], view ? view[k] : 0, &item));
+        if (cache->info.identity.dtype == EC_H5_F32) memcpy(copy->out + k * width, item, (size_t)width * sizeof(float));
+        else ec__half_to_float(item, copy->out + k * width, width);
+    }
+    return EC_OK;
+}
+
 ec_status ec__cache_rows(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, float *out) {
-    const int64_t width = cache->info.identity.width;
     const ec_h5_type dtype = cache->info.identity.dtype;
+    row_copy copy = {.cache = cache, .row = row, .view = view, .count = count, .out = out};
     if (dtype != EC_H5_F16 && dtype != EC_H5_F32)
         return EC_ERROR(EC_ERR_USAGE, "%s holds raw items (%s), not features", cache->info.path,
                         ec__h5_type_name(dtype));
-    for (int32_t k = 0; k < count; k++) {
-        const void *item;
-        if (k + 1 < count) prefetch(cache, row[k + 1], view ? view[k + 1] : 0);
-        EC_RETURN_IF(ec__cache_raw(cache, row[k], view ? view[k] : 0, &item));
-        if (dtype == EC_H5_F32) memcpy(out + k * width, item, (size_t)width * sizeof *out);
-        else ec__half_to_float(item, out + k * width, width);
-    }
-    return EC_OK;
+    return ec__mapped_read(&cache->mapped, copy_rows, &copy);
 }
 
 ec_status ec__cache_row(ec_cache *cache, int64_t row, int32_t view, float *out) {

@@ -223,10 +223,12 @@ static ec_status allocate(ec_loader *l) {
     return EC_OK;
 }
 
-/* Signals are for the main thread: the new one inherits a mask that blocks them all. */
+/* Signals are for the main thread: the new one inherits a mask that blocks them all. Only a page of a cache that cannot be
+ * read is the reader's own affair. */
 static ec_status start_thread(ec_loader *l) {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&l->thread, NULL, thread_main, l);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
