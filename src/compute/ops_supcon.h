@@ -80,6 +80,10 @@ struct ec_supcon_ops {
     /* Scratch for problems of G global rows of width D, rows of them own, in at most so many classes. */
     size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes);
 
+    /* Makes ready what gradient needs beside scratch (a GPU's library of products), so that it allocates nothing. Outside of
+     * recordings; z and scratch are not looked at. */
+    ec_status (*reserve)(ec_backend *be, const ec_supcon_problem *problem);
+
     /* Multiplications and additions of the products that sums and gradient make together; runs nothing. z and scratch are
      * not looked at. */
     double (*flops)(ec_backend *be, const ec_supcon_problem *problem);

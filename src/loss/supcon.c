@@ -84,6 +84,28 @@ static void place_host(ec_supcon *loss, ec_arena *arena) {
     for (int i = 0; i < EC_TURNS; i++) loss->told[i] = ec__arena_take(arena, 1, verdict_bytes(loss));
 }
 
+static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[2]) {
+    const ec_supcon_config *c = &loss->config;
+    const double scale = 1.4426950408889634 / (double)c->temperature, largest = scale * (double)c->norm2_most;
+    return (ec_supcon_problem){
+        .global_rows = c->global_rows,
+        .dim = c->dim,
+        .first = loss->comm->rank * (int64_t)loss->rows,
+        .rows = loss->rows,
+        .intra = {c->weight[EC_IMAGE_TO_IMAGE] > 0, c->weight[EC_MUSIC_TO_MUSIC] > 0},
+        .cross = c->weight[EC_IMAGE_TO_MUSIC] > 0 || c->weight[EC_MUSIC_TO_IMAGE] > 0,
+        .inverse_t = 1 / (double)c->temperature,
+        .scale = (float)scale,
+        .row_shift = 2 * largest > SHARED_SHIFT_RANGE,
+        .shared_shift = (float)largest,
+        .z = {loss->comm->size > 1 ? loss->z[0] : z[0], loss->comm->size > 1 ? loss->z[1] : z[1]},
+        .scratch = loss->scratch,
+    };
+}
+
+/* For a problem whose embeddings are not there yet. */
+static const float *const no_rows[2] = {NULL, NULL};
+
 ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *config, ec_supcon **out) {
     ec_status status = EC_OK;
     ec_supcon *loss = NULL;
@@ -113,6 +135,8 @@ ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *
     /* Directions without weight are never written, but travel along and must be numbers. */
     EC_TRY(be->memory->zero(be, be->main_stream(be), loss->device, loss->device_bytes));
     EC_TRY(be->synchronize(be));
+    const ec_supcon_problem problem = problem_of(loss, no_rows);
+    EC_TRY(be->supcon->reserve(be, &problem));
     *out = loss;
     loss = NULL;
 done:
@@ -136,28 +160,8 @@ ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2], int32
     return ec__labels_begin(loss->labels, label, turn);
 }
 
-static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[2]) {
-    const ec_supcon_config *c = &loss->config;
-    const double scale = 1.4426950408889634 / (double)c->temperature, largest = scale * (double)c->norm2_most;
-    return (ec_supcon_problem){
-        .global_rows = c->global_rows,
-        .dim = c->dim,
-        .first = loss->comm->rank * (int64_t)loss->rows,
-        .rows = loss->rows,
-        .intra = {c->weight[EC_IMAGE_TO_IMAGE] > 0, c->weight[EC_MUSIC_TO_MUSIC] > 0},
-        .cross = c->weight[EC_IMAGE_TO_MUSIC] > 0 || c->weight[EC_MUSIC_TO_IMAGE] > 0,
-        .inverse_t = 1 / (double)c->temperature,
-        .scale = (float)scale,
-        .row_shift = 2 * largest > SHARED_SHIFT_RANGE,
-        .shared_shift = (float)largest,
-        .z = {loss->comm->size > 1 ? loss->z[0] : z[0], loss->comm->size > 1 ? loss->z[1] : z[1]},
-        .scratch = loss->scratch,
-    };
-}
-
 double ec__supcon_flops(const ec_supcon *loss) {
-    const float *const none[2] = {NULL, NULL};
-    const ec_supcon_problem problem = problem_of(loss, none);
+    const ec_supcon_problem problem = problem_of(loss, no_rows);
     return loss->be->supcon->flops(loss->be, &problem);
 }
 

@@ -8,6 +8,11 @@ static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, in
     return like(be)->supcon->scratch_bytes(like(be), global_rows, dim, rows, classes);
 }
 
+static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {
+    (void)be, (void)problem;
+    return EC_OK;
+}
+
 static double flops(ec_backend *be, const ec_supcon_problem *problem) {
     return like(be)->supcon->flops(like(be), problem);
 }
@@ -50,6 +55,7 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *p, const floa
 
 const ec_supcon_ops ec__count_supcon_ops = {
     .scratch_bytes = scratch_bytes,
+    .reserve = reserve,
     .flops = flops,
     .inspect = inspect,
     .prepare = prepare,

@@ -196,6 +196,11 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
     return EC_OK;
 }
 
+static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {
+    (void)be, (void)problem;
+    return EC_OK;
+}
+
 /* A pair of rows costs 2 D for its score, in each of two passes, and 2 D for each side that this rank owns. */
 static double flops(ec_backend *be, const ec_supcon_problem *p) {
     (void)be;
@@ -242,6 +247,7 @@ static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t d
 
 const ec_supcon_ops ec__cpu_supcon_ops = {
     .scratch_bytes = scratch_bytes,
+    .reserve = reserve,
     .flops = flops,
     .inspect = inspect,
     .prepare = prepare,

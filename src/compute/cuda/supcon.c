@@ -1,5 +1,5 @@
 /* The CUDA back end's operations of compute/ops_supcon.h: the plan, and which kernels an operation is. */
-#include "compute/cuda/supcon.h"
+#include "compute/cuda/supcon_pieces.h"
 
 #include <stdlib.h>
 
@@ -25,6 +25,12 @@ ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, int64_t global_ro
         plan.strip_sum[m] = ec__arena_take(arena, strip_values, sizeof(double));
         plan.strip_shift[m] = ec__arena_take(arena, strip_values, sizeof(float));
     }
+    if (dim > EC_SUPCON_CUDA_NARROW) {
+        plan.edge = ec__supcon_cuda_edge(global_rows, dim, element);
+        plan.piece = ec__arena_take(arena, (size_t)plan.edge * (size_t)plan.edge, (size_t)element);
+        for (int s = 0; s < 2 && rows < global_rows; s++)
+            plan.part[s] = ec__arena_take(arena, (size_t)plan.edge * width, sizeof(float));
+    }
     plan.class_sum = ec__arena_take(arena, 2 * (size_t)classes * width, sizeof(double));
     plan.chunk_sum = ec__arena_take(arena, 2 * (size_t)plan.chunks * width, sizeof(double));
     plan.term_sum = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * (size_t)plan.term_blocks, sizeof(double));
@@ -42,20 +48,37 @@ static ec_supcon_cuda plan_of(ec_backend *be, const ec_supcon_problem *p, int32_
     return plan;
 }
 
+/* Where there is no scratch yet. */
+static ec_supcon_cuda plan_of_sizes(ec_backend *be, const ec_supcon_problem *p) {
+    ec_arena counting = ec__arena_counting();
+    ec_supcon_cuda plan =
+        ec__supcon_cuda_plan(be->math, ec__cuda(be)->hopper, p->global_rows, p->dim, p->rows, 0, &counting);
+    plan.first = (int32_t)p->first;
+    return plan;
+}
+
 static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
     ec_arena arena = ec__arena_counting();
     ec__supcon_cuda_plan(be->math, ec__cuda(be)->hopper, global_rows, dim, rows, classes, &arena);
     return ec__arena_used(&arena);
 }
 
-/* A block of the matrix of a modality with itself: sums make a pair of own rows once for both of them, a pair with
- * another rank's row for the own one; the gradient takes a score and a product, each 2 D, for every own row and each of all
- * rows. The cross-modal block is twice as large, and costs as much for each of its directions. */
+static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {
+    if (problem->dim <= EC_SUPCON_CUDA_NARROW) return EC_OK;
+    const ec_supcon_cuda plan = plan_of_sizes(be, problem);
+    return ec__supcon_cuda_reserve(be, &plan);
+}
+
+/* A block of the matrix of a modality with itself: sums make a pair of own rows once for both of them, a pair with another
+ * rank's row for the own one; the gradient of narrow rows takes a score and a product, each 2 D, for every own row and each
+ * of all rows. The cross-modal block is twice as large, and costs as much for each of its directions. */
 static double flops(ec_backend *be, const ec_supcon_problem *p) {
-    (void)be;
     const double own = p->rows, all = (double)p->global_rows, dim = p->dim;
-    const double block = dim * own * own + 2 * dim * own * (all - own) + 4 * dim * own * all;
-    return block * ((p->intra[0] ? 1 : 0) + (p->intra[1] ? 1 : 0) + (p->cross ? 2 : 0));
+    const double blocks = (p->intra[0] ? 1 : 0) + (p->intra[1] ? 1 : 0) + (p->cross ? 2 : 0);
+    const double sums = blocks * (dim * own * own + 2 * dim * own * (all - own));
+    if (p->dim <= EC_SUPCON_CUDA_NARROW) return sums + blocks * 4 * dim * own * all;
+    const ec_supcon_cuda plan = plan_of_sizes(be, p);
+    return sums + ec__supcon_cuda_piece_flops(&plan, p);
 }
 
 static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, float norm2_most,
@@ -108,13 +131,14 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
     const ec_supcon_cuda plan = plan_of(be, problem, 0);
     const int32_t own_rows = own_rows_of(be, problem->rows);
     if (problem->dim > EC_SUPCON_CUDA_NARROW)
-        return ec__supcon_cuda_gradient_wide(stream, &plan, problem, weight, shift, grad);
+        return ec__supcon_cuda_gradient_wide(be, &plan, problem, weight, shift, grad);
     return plan.panels[0] ? ec__supcon_hopper_gradient(stream, &plan, problem, own_rows, weight, shift, grad)
                           : ec__supcon_cuda_gradient(stream, &plan, problem, own_rows, weight, shift, grad);
 }
 
 const ec_supcon_ops ec__cuda_supcon_ops = {
     .scratch_bytes = scratch_bytes,
+    .reserve = reserve,
     .flops = flops,
     .inspect = inspect,
     .prepare = prepare,

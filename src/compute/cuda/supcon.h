@@ -1,12 +1,14 @@
 /* How the CUDA back end cuts the matrix of the SupCon loss (compute/ops_supcon.h), and what it keeps in scratch.
  *
  * Floating-point operations, cross-modal pair, b own rows of G, width D: the sums make each tile once for its rows and its
- * columns, 2 G^2 D on one rank (up to 4 b G D on many, where a tile between ranks is made by both owners); the gradient
- * makes scores again, for each side, and multiplies them into the owner's rows, 8 b G D. An intra-modal block costs half.
+ * columns, 2 G^2 D on one rank (up to 4 b G D on many, where a tile between ranks is made by both owners). The gradient of
+ * narrow rows makes scores again, for each side, and multiplies them into the owner's rows, 8 b G D; that of wide ones makes
+ * them once for both sides, 6 G^2 D on one rank (supcon_pieces.h). An intra-modal block costs half.
  *
- * Memory beside the caller's arrays, a rank: the copies of Z that the products read, 2 G D values of 2 or 4 bytes; class
- * sums, 4 C D floats; row sums of strips, at most 192 floats a row; so on one rank 2 b D floats and O(b + C D) (half of it
- * in bf16), the gathered Z and its copies included 4 G D on several. */
+ * Memory beside the caller's arrays, a rank: the copies of Z that the products read, 2 G D values of 2 or 4 bytes; for wide
+ * rows a piece of the matrix, at most G D floats, and where other ranks have rows of it, its products, at most as much;
+ * class sums, 4 C D floats; row sums of strips, at most 192 floats a row. So on one rank at most 3 b D floats and
+ * O(b + C D), beside 4 b D of embeddings and gradients. */
 #ifndef EC_COMPUTE_CUDA_SUPCON_H
 #define EC_COMPUTE_CUDA_SUPCON_H
 
@@ -20,7 +22,7 @@ extern "C" {
 enum {
     EC_SUPCON_CUDA_TILE = 128,  /* rows and columns of a tile; tiles begin at multiples of it in the global batch */
     EC_SUPCON_CUDA_STRIPS = 32, /* most strips of a modality */
-    EC_SUPCON_CUDA_NARROW = 128, /* D up to which the gradient stays in registers */
+    EC_SUPCON_CUDA_NARROW = 128, /* D up to which the gradient of a tile's rows stays in registers */
     EC_SUPCON_CUDA_CHUNK = 256, /* positions in class order that one block sums */
     EC_SUPCON_CUDA_TERMS = 1024 /* positions whose loss terms one block sums */
 };
@@ -43,6 +45,12 @@ typedef struct ec_supcon_cuda {
      * strip: (strips, B), with a shift each where rows have their own. Used by one block of the matrix after the other. */
     double *strip_sum[2];
     float *strip_shift[2];
+
+    /* Wide rows only: a piece of the matrix (supcon_pieces.h), and the gradients of its rows and of its columns where other
+     * ranks have some of them. */
+    int32_t edge;
+    void *piece;    /* (edge, edge) bfloat16 or float */
+    float *part[2]; /* (edge, D) */
 
     double *class_sum;  /* (2, classes, D): music after image */
     double *chunk_sum;  /* (chunks, 2, D): of the class that a chunk begins with, and of the one it ends with */
@@ -70,7 +78,7 @@ ec_status ec__supcon_hopper_copy(ec_stream *stream, const ec_supcon_cuda *plan, 
 /* The sums of one block of the matrix: rows of modality a, columns of modality b, a <= b. */
 ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
                                int32_t b, const ec_supcon_rows *own);
-/* own_rows: of a block of threads, a tile or half of one. */
+/* D up to EC_SUPCON_CUDA_NARROW. own_rows: of a block of threads, a tile or half of one. */
 ec_status ec__supcon_cuda_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                    int32_t own_rows, const float *weight, const float *shift, float *const grad[2]);
 /* The same from plan->panels, each of which is a part of the operation before. */
@@ -78,9 +86,6 @@ ec_status ec__supcon_hopper_strip_sums(ec_stream *stream, const ec_supcon_cuda *
                                        int32_t a, int32_t b);
 ec_status ec__supcon_hopper_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                      int32_t own_rows, const float *weight, const float *shift, float *const grad[2]);
-/* The same for rows too wide for accumulators in registers. */
-ec_status ec__supcon_cuda_gradient_wide(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                        const float *weight, const float *shift, float *const grad[2]);
 ec_status ec__supcon_cuda_positives(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                     const ec_supcon_classes *classes, const double coefficient[EC_SUPCON_DIRECTIONS],
                                     const ec_supcon_rows *own, float *const grad[2]);

@@ -44,7 +44,9 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
             dots.zero();
             for (int k = 0; k < p.panels; k++)
                 add_scores<M>(at, memory + k * S::OWN_PANEL, z + k * S::COLUMN_PANEL, dots);
-            weigh<M, ROW_SHIFT, OWN, S::COLUMNS>(p, at, tile, rows, columns[stage], dots, memory + S::WEIGHTS, 0);
+            weigh<M, ROW_SHIFT, S::COLUMNS>(p, at, tile, rows, columns[stage], dots, [&](int row, int c, float w0, float w1) {
+                store_weights<OWN>(M(), memory + S::WEIGHTS, row, c, w0, w1);
+            });
         }
         __syncthreads();
         tile_sums<S::WIDE> sums;

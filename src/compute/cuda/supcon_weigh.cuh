@@ -1,4 +1,4 @@
-/* What both gradient kernels share: from a tile's scores to its weights, and from sums to the gradient. */
+/* What the kernels of the gradient share: from a tile's scores to its weights, and from sums to the gradient. */
 #ifndef EC_COMPUTE_CUDA_SUPCON_WEIGH_CUH
 #define EC_COMPUTE_CUDA_SUPCON_WEIGH_CUH
 
@@ -62,12 +62,12 @@ static __device__ __forceinline__ row_weights load_row_weights(const gradient_ar
     return w;
 }
 
-/* Weights of the tile's values, into the panels that add_product reads; columns' numbers there begin at to_column. Values
- * past the last row of Z, and of a row with itself, get 0. */
-template <class M, bool ROW_SHIFT, int OWN, int COLUMNS, int NT>
+/* Weights of the tile's values: store(row, column, w0, w1) gets two neighbours of a row of the tile, column even. Values past
+ * the last row of Z, and of a row with itself, get 0. */
+template <class M, bool ROW_SHIFT, int COLUMNS, int NT, class Store>
 static __device__ __forceinline__ void weigh(const gradient_arguments &p, const place &at, const gradient_tile &tile,
                                              const row_weights &rows, const column_weights &columns,
-                                             tile_sums<NT> &dots, char *panels, int to_column) {
+                                             tile_sums<NT> &dots, const Store &store) {
     const int diagonal = tile.a == tile.b ? p.first + tile.row - tile.column : NO_DIAGONAL;
     exclude(at, {COLUMNS, TILE, p.global_rows - tile.column, diagonal}, dots);
 #pragma unroll
@@ -87,7 +87,7 @@ static __device__ __forceinline__ void weigh(const gradient_arguments &p, const 
                     w[i] = ec__exp2(fmaf(dot, p.scale, -p.shared_shift)) * (rows.weight[r] + columns.weight[c + i]);
                 }
             }
-            store_weights<OWN>(M(), panels, tile_row(at, r / 2, r % 2 * 2), to_column + c, w[0], w[1]);
+            store(tile_row(at, r / 2, r % 2 * 2), c, w[0], w[1]);
         }
     }
 }
