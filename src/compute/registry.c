@@ -41,15 +41,17 @@ ec_status ec__backend_open_with(const char *name, const ec_backend_options *opti
 
 static void describe(int32_t number, const struct ec_cuda_compute *compute, ec_gpu *out) {
     ec_cuda_device d;
+    char kernels[EC_CUDA_TEXT] = "";
     if (compute->device(number, &d) != EC_OK) {
         snprintf(out->text, sizeof out->text, "%.*s", EC_GPU_TEXT - 1, ec_error_last()->text);
         ec_error_clear();
         return;
     }
     out->usable = !*d.unusable;
-    snprintf(out->text, sizeof out->text, "%s, %.1f GiB, %d multiprocessors, compute capability %d.%d, at %s%s%s", d.name,
-             (double)d.memory / (double)(1 << 30), d.multiprocessors, d.major, d.minor, d.bus, *d.unusable ? ": " : "",
-             d.unusable);
+    if (out->usable) compute->kernels(number, kernels);
+    snprintf(out->text, sizeof out->text, "%s, %.1f GiB, %d multiprocessors, compute capability %d.%d, at %s%s%s%s", d.name,
+             (double)d.memory / (double)(1 << 30), d.multiprocessors, d.major, d.minor, d.bus, out->usable ? ", " : ": ",
+             d.unusable, kernels);
 }
 
 void ec__gpu_about(ec_gpu_about *out) {

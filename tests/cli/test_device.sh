@@ -58,7 +58,7 @@ fi
 # What doctor finds where there is one.
 export EMOCLIM_MODULE_PATH=$emulated
 EMOCLIM_CUEMU_DEVICES=2 "$emoclim" doctor >gpus
-matches gpus '^gpu         GPU 0: emulated GPU 0, 8.0 GiB, [0-9]+ multiprocessors, compute capability 9.0, at 0000:01:00.0$'
+matches gpus '^gpu         GPU 0: emulated GPU 0, 8.0 GiB, [0-9]+ multiprocessors, compute capability 9.0, at 0000:01:00.0, SupCon in bf16 by wgmma kernels$'
 matches gpus '^            GPU 1: emulated GPU 1, '
 matches gpus 'CUDA driver 13.0, runtime 13.0; cuBLASLt 13.1.0'
 matches gpus 'module .*libemoclim_cuemu.so, emulated: the CPU computes'

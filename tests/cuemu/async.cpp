@@ -1,4 +1,5 @@
 /* What goes on beside the threads of a block: arrival barriers, bulk copies, and whether products were waited for. */
+#include <cstdlib>
 #include <cstring>
 #include <set>
 
@@ -54,6 +55,13 @@ void finish_copy(const Bulk &copy) {
 }
 
 } // namespace
+
+bool plays_fault;
+
+void begin_kernel() {
+    const char *fault = getenv("EMOCLIM_CUEMU_FAULT");
+    plays_fault = fault && strcmp(fault, "wgmma") == 0;
+}
 
 bool asynchronous_at_once() { return seed() == 1; }
 

@@ -322,6 +322,7 @@ void run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, const st
     if (posix_memalign(&window, 1024, SHARED_FIRST + (shared ? shared : 1)) != 0) fail("no memory for %zu shared bytes", shared);
     shared_memory = (char *)window + SHARED_FIRST;
     shared_bytes = shared;
+    begin_kernel();
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {

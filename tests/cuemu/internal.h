@@ -47,6 +47,7 @@ bool arrival_is_past(const uint64_t *barrier, unsigned parity);
 /* Ends a bulk copy of the running block, if there is one under way. */
 bool finish_one_copy();
 void check_block_end();
+void begin_kernel();
 
 /* block.cpp: for ThreadSanitizer, what the running thread did is known to those who wait at a barrier of that address. */
 void publish_at(void *barrier);

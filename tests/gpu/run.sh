@@ -177,8 +177,9 @@ if wants figures; then
     supcon bf16 128
     figure "encode-bf16-B$batch" 40 encode -p bf16 -b $batch
     if [ -z "$small" ]; then
-        for dim in 128 768; do # the kernels of wgmma, which are not the default before they have been measured
-            EMOCLIM_SUPCON=hopper figure "supcon-hopper-bf16-D$dim-G131072" 60 supcon --math bf16 -d $dim -b 131072 -r 5
+        for dim in 128 768; do # the kernels for any card, beside those of wgmma where it has them
+            ! grep -q 'by wgmma kernels' "$work/doctor.log" ||
+                EMOCLIM_SUPCON=portable figure "supcon-portable-bf16-D$dim-G131072" 60 supcon --math bf16 -d $dim -b 131072 -r 5
         done
         supcon bf16 768
         figure step-float32-B1024 40 step --math float32 -b 1024 -m reproducible

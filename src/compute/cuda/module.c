@@ -65,8 +65,20 @@ static ec_status open(const ec_backend_options *options, ec_backend **out) {
     return EC_OK;
 }
 
+static void kernels(int32_t number, char out[EC_CUDA_TEXT]) {
+    ec_backend *be = NULL;
+    const ec_backend_options options = {.device = number, .math = EC_MATH_BF16};
+    if (open(&options, &be) == EC_OK) {
+        snprintf(out, EC_CUDA_TEXT, "SupCon in bf16 by %s kernels", ec__cuda(be)->hopper ? "wgmma" : "portable");
+        be->close(be);
+    } else {
+        snprintf(out, EC_CUDA_TEXT, "%.*s", EC_CUDA_TEXT - 1, ec_error_last()->text);
+        ec_error_clear();
+    }
+}
+
 static const struct ec_cuda_compute compute = {
-    .versions = versions, .device_count = device_count, .device = device, .open = open};
+    .versions = versions, .device_count = device_count, .device = device, .kernels = kernels, .open = open};
 
 /* Made of another floor's sources (dist/comm_nccl*.c), so only its name is known here. */
 extern const struct ec_cuda_dist ec__cuda_dist __attribute__((weak));

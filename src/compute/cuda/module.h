@@ -26,6 +26,8 @@ struct ec_cuda_compute {
     /* How many devices the driver shows. EC_ERR_ENV where it shows none, with the reason. */
     ec_status (*device_count)(int32_t *out);
     ec_status (*device)(int32_t number, ec_cuda_device *out);
+    /* Which SupCon kernels a usable device gets in bfloat16, in words; a back end is opened to find out. */
+    void (*kernels)(int32_t number, char out[EC_CUDA_TEXT]);
     /* EC_ERR_ENV when options->device cannot be used. (*out)->host and pool are NULL: the
      * caller puts a CPU back end there, which is closed with it, and its pool. */
     ec_status (*open)(const ec_backend_options *options, ec_backend **out);

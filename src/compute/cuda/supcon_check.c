@@ -64,7 +64,8 @@ static ec_status run(ec_cuda_backend *be, trial *t, bool hopper) {
     EC_RETURN_IF(memory->zero(&be->base, stream, t->grad[0], t->bytes[1]));
     EC_RETURN_IF(ops->prepare(&be->base, &t->problem));
     EC_RETURN_IF(ops->sums(&be->base, &t->problem, &own));
-    EC_RETURN_IF(ops->gradient(&be->base, &t->problem, t->weight, t->shift, t->grad));
+    if (t->problem.dim <= EC_SUPCON_CUDA_NARROW) /* above it is the same for both */
+        EC_RETURN_IF(ops->gradient(&be->base, &t->problem, t->weight, t->shift, t->grad));
     EC_RETURN_IF(memory->download(&be->base, stream, t->made[hopper], t->piece, t->bytes[0]));
     return memory->download(&be->base, stream, t->made[hopper] + t->bytes[0], t->grad[0], t->bytes[1]);
 }
@@ -85,7 +86,7 @@ static void compare(const trial *t, double *sums, double *gradients) {
         if (!(apart <= off)) off = isfinite(apart) ? apart : INFINITY;
         largest = fmax(largest, fabs((double)x[i]));
     }
-    *gradients = off / largest;
+    *gradients = largest > 0 ? off / largest : off;
 }
 
 static ec_status try_width(ec_cuda_backend *be, int32_t dim, bool row_shift, double *sums, double *gradients) {
@@ -119,19 +120,24 @@ done:
 }
 
 /* Sums and gradient of both are tried at widths that each variant of the kernels has a part in. */
-static ec_status check(ec_cuda_backend *be, bool *right) {
+static void check(ec_cuda_backend *be, bool *right) {
     static const struct { int32_t dim; bool row_shift; } shape[] = {{100, false}, {40, true}, {150, false}};
     *right = true;
     for (size_t i = 0; i < sizeof shape / sizeof shape[0] && *right; i++) {
         double sums = 0, gradients = 0;
-        EC_RETURN_IF(try_width(be, shape[i].dim, shape[i].row_shift, &sums, &gradients));
+        if (try_width(be, shape[i].dim, shape[i].row_shift, &sums, &gradients) != EC_OK) {
+            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: %s", be->device,
+                    ec_error_last()->text);
+            ec_error_clear();
+            *right = false;
+            return;
+        }
         *right = sums <= SUM_MOST && gradients <= GRADIENT_MOST;
         if (!*right)
             EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: at width %d the "
                     "logarithms of sums differ by %g (at most %g), the gradient by %g of its largest value (at most %g)",
                     be->device, shape[i].dim, sums, SUM_MOST, gradients, GRADIENT_MOST);
     }
-    return EC_OK;
 }
 
 /* EMOCLIM_SUPCON=portable|hopper decides, for tests. */
@@ -149,7 +155,7 @@ ec_status ec__supcon_choose(ec_cuda_backend *be) {
                         be->device, major, minor);
     if (!possible || (asked && strcmp(asked, "portable") == 0)) return EC_OK;
     bool right = true;
-    if (!asked) EC_RETURN_IF(check(be, &right));
+    if (!asked) check(be, &right);
     be->hopper = right;
     return EC_OK;
 }

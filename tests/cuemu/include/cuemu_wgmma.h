@@ -6,7 +6,6 @@
 #ifndef CUEMU_WGMMA_H
 #define CUEMU_WGMMA_H
 
-#include <cstdlib>
 #include <utility>
 
 #include "cuemu_mma.h"
@@ -38,11 +37,8 @@ struct Product {
 };
 
 /* EMOCLIM_CUEMU_FAULT=wgmma plays hardware that understands a descriptor in another way than we do: the two offsets of
- * MN-major matrices the other way round. */
-inline bool plays_fault() {
-    const char *fault = getenv("EMOCLIM_CUEMU_FAULT");
-    return fault && std::strcmp(fault, "wgmma") == 0;
-}
+ * MN-major matrices the other way round. Asked for when a kernel begins. */
+extern bool plays_fault;
 
 /* What the fields of a descriptor say. */
 struct Descriptor {
@@ -51,7 +47,7 @@ struct Descriptor {
     explicit Descriptor(uint64_t bits, bool depth_down = false)
         : start((uint32_t)(bits & 0x3fff) << 4), leading((uint32_t)(bits >> 16 & 0x3fff) << 4),
           stride((uint32_t)(bits >> 32 & 0x3fff) << 4) {
-        if (depth_down && plays_fault()) std::swap(leading, stride);
+        if (depth_down && plays_fault) std::swap(leading, stride);
         if (bits >> 62 != 1) fail("a matrix descriptor of swizzle mode %u; only 128 bytes (1) is known", (unsigned)(bits >> 62));
         if (bits >> 49 & 7) fail("a matrix descriptor with a base offset");
         if (bits & 0xc000c000c000ull) fail("a matrix descriptor with bits between its fields");
