@@ -42,6 +42,9 @@ typedef struct ec_memory_ops {
     void (*free)(ec_backend *be, void *memory); /* accepts NULL */
     ec_status (*zero)(ec_backend *be, ec_stream *stream, void *to, size_t bytes);
     ec_status (*copy)(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t bytes);
+    /* rows of so many bytes, every one step bytes behind the last, to one array without gaps, which is elsewhere. */
+    ec_status (*copy_rows)(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t rows, size_t bytes,
+                           size_t step);
     /* The host side of both may be used again, and read, after synchronize only. From and to memory of alloc_host they
      * run beside the host; with other memory they may wait, and must not be recorded. */
     ec_status (*upload)(ec_backend *be, ec_stream *stream, void *to, const void *from_host, size_t bytes);

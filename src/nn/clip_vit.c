@@ -119,22 +119,23 @@ static ec_status mix(const clip_vit *net, const block *b, const ec_encode *call,
     return ops->linear(call->be, call->stream, b->proj, &proj, s->hidden, s->x);
 }
 
-/* Moves the class tokens of x and normed to their front, one row an image. Row i goes to a place before its own, so the
- * order of the copies is safe. */
-static ec_status keep_class(const clip_vit *net, const ec_encode *call, const scratch *s) {
-    const size_t row = (size_t)net->shape.width, size = ec__precision_size(net->precision);
-    for (size_t i = 1; i < (size_t)call->count; i++) {
-        const size_t from = i * (size_t)net->tokens * row;
-        EC_RETURN_IF(call->be->memory->copy(call->be, call->stream, s->x + i * row, s->x + from, row * sizeof(float)));
-        EC_RETURN_IF(call->be->memory->copy(call->be, call->stream, (char *)s->normed + i * row * size,
-                                            (const char *)s->normed + from * size, row * size));
-    }
+/* Class tokens of x and normed alone, one row an image: they go where qkv was, which is not needed any more. */
+static ec_status keep_class(const clip_vit *net, const ec_encode *call, scratch *s) {
+    const ec_memory_ops *memory = call->be->memory;
+    const size_t n = (size_t)call->count, w = (size_t)net->shape.width, t = (size_t)net->tokens;
+    const size_t x_row = w * sizeof(float), row = w * ec__precision_size(net->precision);
+    float *const x = s->qkv;
+    void *const normed = s->qkv + n * w;
+    EC_RETURN_IF(memory->copy_rows(call->be, call->stream, x, s->x, n, x_row, t * x_row));
+    EC_RETURN_IF(memory->copy_rows(call->be, call->stream, normed, s->normed, n, row, t * row));
+    s->x = x;
+    s->normed = normed;
     return EC_OK;
 }
 
 /* Of the last block only the class tokens go on, so behind its attention the other rows are left out (6 % of the work
  * of ViT-B/32), unless somebody looks. Leaves one row an image, row_distance apart, in x. */
-static ec_status run_blocks(const clip_vit *net, const ec_encode *call, const scratch *s, int32_t *row_distance) {
+static ec_status run_blocks(const clip_vit *net, const ec_encode *call, scratch *s, int32_t *row_distance) {
     const int32_t w = net->shape.width, layers = net->shape.layers, rows = call->count * net->tokens;
     for (int32_t i = 0; i < layers; i++) {
         const bool class_only = i == layers - 1 && !call->probe;
@@ -155,7 +156,7 @@ static ec_status forward(const void *state, const ec_encode *call) {
     const int32_t n = call->count, w = net->shape.width, output = net->shape.output;
     int32_t row_distance = 0;
     ec_arena arena = ec__arena_over(call->workspace, call->workspace_bytes);
-    const scratch s = carve(net, n, &arena);
+    scratch s = carve(net, n, &arena);
     const ec_linear_call proj = {.m = n, .ldx = w, .ldy = output};
     EC_RETURN_IF(embed_patches(net, call, &s));
     EC_RETURN_IF(run_blocks(net, call, &s, &row_distance));

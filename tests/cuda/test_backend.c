@@ -29,6 +29,12 @@ static void test_copies(void **state) {
     assert_memory_equal(back, host, sizeof back);
     test_cuda_download(back, a, sizeof back);
     for (int i = 0; i < COUNT; i++) assert_true(back[i] == 0.f);
+    enum { ROWS = 7, WIDTH = 3, STEP = 11 };
+    CHECK_OK(be->memory->copy_rows(be, stream, a, b, ROWS, WIDTH * sizeof *back, STEP * sizeof *back));
+    CHECK_OK(be->memory->copy_rows(be, stream, a, b, 0, sizeof *back, sizeof *back));
+    test_cuda_download(back, a, sizeof back);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(back[i] == (i < ROWS * WIDTH ? ((float *)host)[i / WIDTH * STEP + i % WIDTH] : 0.f));
     be->memory->free_host(be, host);
     be->memory->free(be, a);
     be->memory->free(be, b);

@@ -73,11 +73,18 @@ static ec_status count_upload_ahead(ec_backend *be, void *to, const void *from_h
     return count_copy(be, NULL, to, from_host, bytes);
 }
 
+static ec_status count_copy_rows(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t rows,
+                                 size_t bytes, size_t step) {
+    (void)step;
+    return count_copy(be, stream, to, from, rows * bytes);
+}
+
 static const ec_memory_ops memory_ops = {
     .alloc = count_alloc,
     .free = count_free,
     .zero = count_zero,
     .copy = count_copy,
+    .copy_rows = count_copy_rows,
     .upload = count_copy,
     .download = count_copy,
     .upload_ahead = count_upload_ahead,

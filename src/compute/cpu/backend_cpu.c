@@ -38,11 +38,19 @@ static ec_status cpu_upload_ahead(ec_backend *be, void *to, const void *from_hos
     return cpu_copy(be, NULL, to, from_host, bytes);
 }
 
+static ec_status cpu_copy_rows(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t rows, size_t bytes,
+                               size_t step) {
+    (void)be, (void)stream;
+    for (size_t i = 0; i < rows; i++) memcpy((char *)to + i * bytes, (const char *)from + i * step, bytes);
+    return EC_OK;
+}
+
 const ec_memory_ops ec__cpu_memory_ops = {
     .alloc = cpu_alloc,
     .free = cpu_free,
     .zero = cpu_zero,
     .copy = cpu_copy,
+    .copy_rows = cpu_copy_rows,
     .upload = cpu_copy,
     .download = cpu_copy,
     .upload_ahead = cpu_upload_ahead,

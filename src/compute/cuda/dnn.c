@@ -17,8 +17,7 @@ ec_status ec__cuda_dnn_open(ec_backend *base) {
     EC_RETURN_IF(EC_CUDA(cudaSetDevice(be->device)));
     for (int32_t s = 0; s < EC_CUDA_STREAMS; s++) {
         cudnnHandle_t *handle = &be->dnn->handle[s];
-        if (*handle) continue;
-        EC_RETURN_IF(EC_CUDNN(cudnnCreate(handle)));
+        if (!*handle) EC_RETURN_IF(EC_CUDNN(cudnnCreate(handle)));
         EC_RETURN_IF(EC_CUDNN(cudnnSetStream(*handle, be->stream[s].queue)));
     }
     return EC_OK;

@@ -54,6 +54,13 @@ static ec_status cuda_copy(ec_backend *be, ec_stream *stream, void *to, const vo
     return move(stream, to, from, bytes, cudaMemcpyDeviceToDevice);
 }
 
+static ec_status cuda_copy_rows(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t rows,
+                                size_t bytes, size_t step) {
+    (void)be;
+    if (rows == 0 || bytes == 0) return EC_OK;
+    return EC_CUDA(cudaMemcpy2DAsync(to, bytes, from, step, bytes, rows, cudaMemcpyDeviceToDevice, stream->queue));
+}
+
 static ec_status cuda_upload(ec_backend *be, ec_stream *stream, void *to, const void *from_host, size_t bytes) {
     (void)be;
     return move(stream, to, from_host, bytes, cudaMemcpyHostToDevice);
@@ -76,6 +83,7 @@ const ec_memory_ops ec__cuda_memory_ops = {
     .free = cuda_free,
     .zero = cuda_zero,
     .copy = cuda_copy,
+    .copy_rows = cuda_copy_rows,
     .upload = cuda_upload,
     .download = cuda_download,
     .upload_ahead = cuda_upload_ahead,
