@@ -82,14 +82,15 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
         return cli_print(
             "%s, %s, %s %s, batch %lld, %d rank(s) x %d thread(s): %.2f %s/s (%.3f ms, min %.3f, %d runs), "
             "%.1f GF/s = %.1f %% of a large float32 product; %.1f MB\n",
-            info->name, precisions[o->precision], bench_modes[o->mode], p->be->name, (long long)o->batch, p->comm->size, threads, per_second,
-            unit, times->median, times->min, times->count, gflops, 100 * gflops / gemm, memory_mb);
+            info->name, precisions[o->precision], bench_modes[o->mode], p->be->name, (long long)o->batch,
+            p->comm->size, threads, per_second, unit, times->median, times->min, times->count, gflops,
+            100 * gflops / gemm, memory_mb);
     json_t *root =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "bench", "encode",
-                  "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "mode", bench_modes[o->mode], "batch",
-                  (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size, "unit", unit, "per_second",
-                  per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm, "share_of_gemm",
-                  gflops / gemm, "memory_mb", memory_mb, "random_weights", info->random);
+                  "device", p->be->name, "encoder", info->name, "precision", precisions[o->precision], "mode",
+                  bench_modes[o->mode], "batch", (json_int_t)o->batch, "threads", threads, "ranks", p->comm->size,
+                  "unit", unit, "per_second", per_second, "ms", times->median, "gflops", gflops, "gemm_gflops", gemm,
+                  "share_of_gemm", gflops / gemm, "memory_mb", memory_mb, "random_weights", info->random);
     return bench_print_json(root, times);
 }
 

@@ -143,10 +143,11 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
             times->median, times->min, times->count, gflops, peak_mb);
     json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:f, s:i, s:i, s:f, s:f, s:f, s:f}", "bench",
                              "step", "device", p->be->name, "math", bench_maths[p->be->math],
-                             "batch", (json_int_t)o->batch, "mode", bench_modes[o->mode], "shards", (json_int_t)o->shards,
-                             "accumulate", (json_int_t)o->accumulate, "multi_task", o->multi_task, "dropout",
-                             o->dropout, "threads", threads, "ranks", p->comm->size, "ms", times->median, "gflops",
-                             gflops, "peak_mb", peak_mb, "held_mb", (double)ec__trainer_core_bytes(p->core) * 1e-6);
+                             "batch", (json_int_t)o->batch, "mode", bench_modes[o->mode], "shards",
+                             (json_int_t)o->shards, "accumulate", (json_int_t)o->accumulate, "multi_task",
+                             o->multi_task, "dropout", o->dropout, "threads", threads, "ranks", p->comm->size, "ms",
+                             times->median, "gflops", gflops, "peak_mb", peak_mb, "held_mb",
+                             (double)ec__trainer_core_bytes(p->core) * 1e-6);
     return bench_print_json(root, times);
 }
 

@@ -1,17 +1,17 @@
 /* A back end: where arrays live and who does the arithmetic. cpu/ is the oracle of every other one.
  *
  * Memory. An address that a back end's alloc returned is an address in that back end's memory: only its operations may
- * look behind it. Offsets within one allocation may be computed by anybody. Arrays are float32 and row-major unless said
- * otherwise; "ld" is the distance between rows, in elements.
+ * look behind it. Offsets within one allocation may be computed by anybody. Arrays are float32 and row-major unless
+ * said otherwise; "ld" is the distance between rows, in elements.
  *
  * Order. Operations are enqueued on a stream and run in the order of enqueuing. A stream of the CPU is a worker of the
- * rank's thread pool and an operation has ended when its call returns; on a GPU the call only enqueues. for_each opens a
- * section of independent tasks; everything inside it happens after what was enqueued before it, and before what comes
+ * rank's thread pool and an operation has ended when its call returns; on a GPU the call only enqueues. for_each opens
+ * a section of independent tasks; everything inside it happens after what was enqueued before it, and before what comes
  * after it. An operation runs on one thread (one stream): parallelism comes from tasks, whose cut never depends on the
  * number of threads, so neither do the bits.
  *
- * Recordings. What a step enqueues is the same every time: numbers that change from step to step are in back end memory.
- * So it can be recorded once and replayed, which on a GPU costs one launch (a CUDA graph).
+ * Recordings. What a step enqueues is the same every time: numbers that change from step to step are in back end
+ * memory. So it can be recorded once and replayed, which on a GPU costs one launch (a CUDA graph).
  *
  * Operations are grouped by who needs them, a table a group, each in a header of its own. No slot is NULL. */
 #ifndef EC_COMPUTE_BACKEND_H
@@ -32,8 +32,8 @@ typedef struct ec_recording ec_recording;
 typedef ec_status (*ec_stream_task_fn)(void *arg, int32_t task, ec_stream *stream);
 typedef ec_status (*ec_record_fn)(void *arg);
 
-/* What the host tells a step, and what it is told, lies in two places by turns: so a step can be enqueued before the result
- * of the one before it is looked at. */
+/* What the host tells a step, and what it is told, lies in two places by turns: so a step can be enqueued before the
+ * result of the one before it is looked at. */
 enum { EC_TURNS = 2 };
 
 typedef struct ec_memory_ops {
@@ -49,8 +49,8 @@ typedef struct ec_memory_ops {
      * run beside the host; with other memory they may wait, and must not be recorded. */
     ec_status (*upload)(ec_backend *be, ec_stream *stream, void *to, const void *from_host, size_t bytes);
     ec_status (*download)(ec_backend *be, ec_stream *stream, void *to_host, const void *from, size_t bytes);
-    /* An upload for the main stream that begins at once, beside what is enqueued there: nothing of that may touch `to`. What
-     * is enqueued later comes after it. Not to be recorded. */
+    /* An upload for the main stream that begins at once, beside what is enqueued there: nothing of that may touch `to`.
+     * What is enqueued later comes after it. Not to be recorded. */
     ec_status (*upload_ahead)(ec_backend *be, void *to, const void *from_host, size_t bytes);
     /* Host memory, aligned and undefined like alloc's. Never called inside a training step. */
     ec_status (*alloc_host)(ec_backend *be, size_t bytes, void **out);
@@ -73,7 +73,7 @@ typedef enum ec_math {
 /* The pieces that keep a back end busy: a CPU wants them in its cache, a GPU wants them large. Bits of the reproducible
  * mode depend on them, so they are constants of a back end. */
 typedef struct ec_grain {
-    int32_t row_block;     /* rows that are taken through the operations of a stage together; a multiple of EC_HEAD_BLOCK */
+    int32_t row_block;     /* rows taken through the operations of a stage together; a multiple of EC_HEAD_BLOCK */
     int32_t shard_rows;    /* of a shard where nothing else decides (fast mode) */
     int32_t gradient_rows; /* rows of a weight's gradient that a task makes */
     int32_t elements;      /* of a flat array that a task updates; a multiple of 16 */
@@ -102,8 +102,8 @@ struct ec_backend {
     ec_stream *(*main_stream)(ec_backend *be);
     /* Runs fn for every task in [0, tasks); tasks may run at the same time, each on a stream of its own. */
     ec_status (*for_each)(ec_backend *be, int32_t tasks, ec_stream_task_fn fn, void *arg);
-    /* Number of a stream, in [0, width): tasks on streams of the same number never overlap, so a workspace for each number
-     * is enough. */
+    /* Number of a stream, in [0, width): tasks on streams of the same number never overlap, so a workspace for each
+     * number is enough. */
     int32_t (*stream_index)(const ec_stream *stream);
     /* Waits until all that was enqueued has ended. */
     ec_status (*synchronize)(ec_backend *be);
@@ -128,12 +128,13 @@ typedef struct ec_backend_options {
     bool deterministic; /* the libraries' own products must have the same bits every time, whatever it costs */
 } ec_backend_options;
 
-/* Opens a back end by name: "cpu", "cuda", or "auto", which is cuda where a GPU can be used. EC_ERR_ENV when this machine
- * or build has none of that name; the text says what is missing. The caller owns it and ends it with be->close. */
+/* Opens a back end by name: "cpu", "cuda", or "auto", which is cuda where a GPU can be used. EC_ERR_ENV when this
+ * machine or build has none of that name; the text says what is missing. The caller owns it and ends it with
+ * be->close. */
 ec_status ec__backend_open_with(const char *name, const ec_backend_options *options, ec_backend **out);
 
-/* The GPU that the rank of that number among those of its host is to take: one each, as far as there are enough. 0 where
- * there is none. */
+/* The GPU that the rank of that number among those of its host is to take: one each, as far as there are enough. 0
+ * where there is none. */
 int32_t ec__backend_device_for(int32_t node_rank);
 
 /* The same in float32, deterministic, on device 0. */

@@ -10,8 +10,8 @@ typedef enum ec_activation { EC_ACT_NONE, EC_ACT_RELU, EC_ACT_GELU, EC_ACT_QUICK
 
 /* C (M,N) = act( op(A) (M,K) * op(B) (K,N) + bias (N) ), plus the old C where accumulate is set.
  * op(X) is X, or its transpose where transpose_x is set; ldx is the row distance of X as stored.
- * Every element of C is a sum over k in one fixed order. On a CPU that depends neither on M, N nor on the element's place;
- * on a GPU shape and options decide. */
+ * Every element of C is a sum over k in one fixed order. On a CPU that depends neither on M, N nor on the element's
+ * place; on a GPU shape and options decide. */
 typedef struct ec_gemm {
     int32_t m, n, k;
     int32_t lda, ldb, ldc;

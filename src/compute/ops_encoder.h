@@ -2,8 +2,8 @@
  * vision transformer, convolutions with folded BatchNorm.
  *
  * Rows that leave an operation depend on the same rows that enter it and on nothing else: neither on how many rows
- * there are nor on their place. Only conv and spectra are exceptions: their batch is fixed when they are made. On a back
- * end that is not deterministic this holds up to rounding.
+ * there are nor on their place. Only conv and spectra are exceptions: their batch is fixed when they are made. On a
+ * back end that is not deterministic this holds up to rounding.
  *
  * Activations are float32 or, between an operation and the linear layer that consumes it, the layer's own precision. */
 #ifndef EC_COMPUTE_OPS_ENCODER_H
@@ -56,9 +56,9 @@ typedef struct ec_maps {
     int32_t batch, channels, height, width;
 } ec_maps;
 
-/* Log-mel spectrograms of waveforms. A frame is centred on each multiple of the hop, the waveform being continued at both
- * ends by reflection; window, FFT, power, then the filterbank's bands, and of these the decibels
- * 10 log10(max(x, 1e-10)): absolute silence is exactly -100. Last an affine map, y = scale * x + offset. */
+/* Log-mel spectrograms of waveforms. A frame is centred on each multiple of the hop, the waveform being continued at
+ * both ends by reflection; window, FFT, power, then the filterbank's bands, and of these the decibels:
+ * 10 log10(max(x, 1e-10)), absolute silence being exactly -100. Last an affine map, y = scale * x + offset. */
 typedef struct ec_spectra ec_spectra;
 
 typedef struct ec_spectra_desc {

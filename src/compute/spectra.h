@@ -19,7 +19,8 @@ typedef struct ec_mel_bands {
 /* Sizes: EC_ERR_USAGE; clips too short to be reflected: EC_ERR_DATA. */
 ec_status ec__spectra_check(const ec_spectra_desc *desc);
 
-/* desc has been checked. EC_ERR_DATA for a weight that is negative or not finite. To be released also after an error. */
+/* desc has been checked. EC_ERR_DATA for a weight that is negative or not finite. To be released also after an
+ * error. */
 ec_status ec__mel_bands_init(const ec_spectra_desc *desc, ec_mel_bands *out);
 void ec__mel_bands_release(ec_mel_bands *bands); /* accepts zeros */
 

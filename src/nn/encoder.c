@@ -20,8 +20,8 @@ struct ec_encoder {
     void *probe_arg;
     int32_t lanes;    /* tasks at the same time, at most */
     void **workspace; /* one a lane, from its first use on */
-    /* Embeddings of the largest call so far, the back end's host memory: a download to other memory would wait, and keep
-     * the next lane from being enqueued. */
+    /* Embeddings of the largest call so far, the back end's host memory: a download to other memory would wait, and
+     * keep the next lane from being enqueued. */
     float *result;
     size_t results;
 };

@@ -57,9 +57,10 @@ typedef struct ec_heads {
     int64_t *counter;      /* (counters.count), host memory, owned */
 } ec_heads;
 
-/* Makes heads with initial weights: Linear weights and biases uniform in +-1/sqrt(in) as torch.nn.Linear draws them (the
- * numbers are our own: a pure function of seed, number of the tensor and place in its state-dict layout), BatchNorm 1
- * and 0, running mean 0 and variance 1. be is borrowed. EC_ERR_CONFIG for values out of range. Not collective. */
+/* Makes heads with initial weights: Linear weights and biases uniform in +-1/sqrt(in) as torch.nn.Linear draws them
+ * (the numbers are our own: a pure function of seed, number of the tensor and place in its state-dict layout),
+ * BatchNorm 1 and 0, running mean 0 and variance 1. be is borrowed. EC_ERR_CONFIG for values out of range. Not
+ * collective. */
 ec_status ec__heads_new(ec_backend *be, const ec_heads_config *config, uint64_t seed, ec_heads **out);
 void ec__heads_free(ec_heads *heads);
 
@@ -72,8 +73,8 @@ const char *ec__heads_embedding_name(const ec_heads_config *config, ec_modality 
 int32_t ec__heads_input_dim(const ec_heads_config *config, ec_modality modality);
 
 /* Evaluation forward (running statistics, no dropout). x: (rows, input_dim); z[e]: (rows, output_dim) for every
- * embedding e; a NULL z[e] is left out. All back end memory. rows >= 0, any number; a row's bits depend on nothing but the
- * row, unless the back end is not deterministic. Allocates work memory for the call. Not collective. */
+ * embedding e; a NULL z[e] is left out. All back end memory. rows >= 0, any number; a row's bits depend on nothing but
+ * the row, unless the back end is not deterministic. Allocates work memory for the call. Not collective. */
 ec_status ec__heads_embed(ec_heads *heads, ec_modality modality, const float *x, int64_t rows,
                           float *const z[EC_EMBEDDINGS]);
 /* How much work memory. */

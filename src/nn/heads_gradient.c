@@ -1,9 +1,9 @@
 /* Weight gradients, dW = X^T dY, as sums over shards.
  *
- * Tasks are slices of the rows of dW. Compact and in one group, a task walks the tree over this rank's shards depth first
- * with one slice of an array for every level of the tree, which stay in the cache; leaf[0] then holds this rank's sum.
- * Otherwise every shard has an array of its own, and the reduction walks the tree. Fast mode makes no leaves of shards: a
- * product runs over all rows of the group at once, and groups add to leaf[0].
+ * Tasks are slices of the rows of dW. Compact and in one group, a task walks the tree over this rank's shards depth
+ * first with one slice of an array for every level of the tree, which stay in the cache; leaf[0] then holds this rank's
+ * sum. Otherwise every shard has an array of its own, and the reduction walks the tree. Fast mode makes no leaves of
+ * shards: a product runs over all rows of the group at once, and groups add to leaf[0].
  *
  * Over the memory of GPUs, sums over ranks go in buckets, one a projector, each beside the products of the next one. */
 #include "compute/ops_dense.h"
@@ -35,7 +35,8 @@ static ec_gemm product_of(const ec_projector *p, const ec_grad_item *item, int32
 
 ec_status ec__heads_prepare_gradients(ec_heads_pass *pass, int32_t rows, bool accumulate) {
     for (int32_t i = 0; i < pass->items; i++) {
-        const ec_gemm g = product_of(&pass->heads->projector[pass->item[i].projector], &pass->item[i], rows, accumulate);
+        const ec_projector *p = &pass->heads->projector[pass->item[i].projector];
+        const ec_gemm g = product_of(p, &pass->item[i], rows, accumulate);
         EC_RETURN_IF(pass->be->dense->prepare(pass->be, &g));
     }
     return EC_OK;
@@ -90,7 +91,8 @@ static ec_status run_item(void *arg, int32_t task, ec_stream *stream) {
 
 /* Items [first, end) of a group. */
 static ec_status make_items(ec_heads_pass *pass, int32_t group, int32_t first, int32_t end) {
-    grad_run run = {.pass = pass, .group = group, .first_shard = ec__pass_group_begin(pass, group), .first_item = first};
+    grad_run run = {.pass = pass, .group = group, .first_shard = ec__pass_group_begin(pass, group),
+                    .first_item = first};
     run.shards = ec__pass_group_begin(pass, group + 1) - run.first_shard;
     return pass->be->for_each(pass->be, end - first, run_item, &run);
 }

@@ -8,13 +8,16 @@
 
 static ec_status check_plan(const ec_heads_plan *p, int32_t ranks) {
     if (p->global_rows < 2 || p->global_rows % ranks != 0)
-        return EC_ERROR(EC_ERR_CONFIG, "global batch of %lld rows on %d ranks: expected a multiple of the ranks, at least 2",
+        return EC_ERROR(EC_ERR_CONFIG,
+                        "global batch of %lld rows on %d ranks: expected a multiple of the ranks, at least 2",
                         (long long)p->global_rows, ranks);
     if (p->global_rows / ranks > INT32_MAX / 4)
         return EC_ERROR(EC_ERR_CONFIG, "%lld rows a rank are too many", (long long)(p->global_rows / ranks));
     if (p->reproducible && (p->shards < 1 || p->shards % ranks != 0 || p->shards > p->global_rows))
-        return EC_ERROR(EC_ERR_CONFIG, "%d virtual shards on %d ranks: expected a multiple of the ranks, at most the %lld "
-                        "rows of the global batch", p->shards, ranks, (long long)p->global_rows);
+        return EC_ERROR(EC_ERR_CONFIG,
+                        "%d virtual shards on %d ranks: expected a multiple of the ranks, at most the %lld rows of the "
+                        "global batch",
+                        p->shards, ranks, (long long)p->global_rows);
     int64_t groups = p->reproducible ? p->shards / ranks : p->global_rows / ranks;
     if (p->accumulate < 1 || p->accumulate > groups)
         return EC_ERROR(EC_ERR_CONFIG, "accumulate is %d: expected 1 to %lld, the %s of a rank", p->accumulate,

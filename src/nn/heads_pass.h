@@ -1,7 +1,7 @@
 /* Inside of a training pass: memory, and the cut into shards, groups, stages and exchange slots.
  *
- * Stages. With L levels of projectors, forward has stages 0 .. L and backward has stages 0 .. L; between two stages lies a
- * sum over the global batch:
+ * Stages. With L levels of projectors, forward has stages 0 .. L and backward has stages 0 .. L; between two stages
+ * lies a sum over the global batch:
  *
  *     forward s:  (s > 0) level s-1: BatchNorm, ReLU, dropout, second Linear, L2 norm if last
  *                 (s < L) level s: first Linear and a leaf of BatchNorm statistics             -> combined, all ranks
@@ -9,11 +9,13 @@
  *                 (s < L) level L-1-s: L2 backward if last, second Linear, dropout, ReLU backward and a leaf of sums
  *                                                                                              -> combined, all ranks
  *
- * A stage of a shard needs nothing but earlier stages of the same shard and combined sums. With accumulate > 1 a stage is
- * therefore run group by group, each time from forward stage 0 on: memory for one group is enough, bits are the same.
+ * A stage of a shard needs nothing but earlier stages of the same shard and combined sums. With accumulate > 1 a stage
+ * is therefore run group by group, each time from forward stage 0 on: memory for one group is enough, bits are the
+ * same.
  *
- * Leaves. A leaf is one shard's part of a sum. Where the tree of dist/tree.h, cut at the ranks, is a tree over this rank's
- * leaves and one over ranks (compact), the former is done here and one slot a rank is exchanged; else every leaf is. */
+ * Leaves. A leaf is one shard's part of a sum. Where the tree of dist/tree.h, cut at the ranks, is a tree over this
+ * rank's leaves and one over ranks (compact), the former is done here and one slot a rank is exchanged; else every leaf
+ * is. */
 #ifndef EC_NN_HEADS_PASS_H
 #define EC_NN_HEADS_PASS_H
 
@@ -108,18 +110,22 @@ typedef struct ec_rows {
     int32_t before; /* rows of the shard in front of it */
 } ec_rows;
 
-ec_status ec__heads_forward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r);
-ec_status ec__heads_backward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r);
+ec_status ec__heads_forward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality,
+                                  ec_rows r);
+ec_status ec__heads_backward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality,
+                                   ec_rows r);
 
 /* Make ready the products that stages make over blocks of so many rows, and gradients over so many rows. */
 ec_status ec__heads_prepare_stages(ec_heads_pass *pass, int32_t rows);
 ec_status ec__heads_prepare_gradients(ec_heads_pass *pass, int32_t rows, bool accumulate);
 
-/* Runs forward stages .. up to (forward, backward) for one group: everything from the start where activations are shared
- * among groups, only the last stage else. backward < 0: a forward stage; else forward is the number of levels. */
+/* Runs forward stages .. up to (forward, backward) for one group: everything from the start where activations are
+ * shared among groups, only the last stage else. backward < 0: a forward stage; else forward is the number of
+ * levels. */
 ec_status ec__heads_run_group(ec_heads_pass *pass, int32_t group, int32_t forward, int32_t backward);
 
-/* Weight gradients of one group into the leaves; after the last group, collective, their sum over all ranks into grad. */
+/* Weight gradients of one group into the leaves; after the last group, collective, their sum over all ranks into
+ * grad. */
 ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group, float *grad);
 
 #endif

@@ -117,8 +117,8 @@ static ec_status second_linear_backward(block *b) {
                                       b->layer->inv_norm + b->r.row, all_rows_of(b, b->layer->grad_z, p->out), dy,
                                       b->r.before, sum + 2 * p->hidden));
     EC_RETURN_IF(b->be->dense->gemm(b->be, b->stream, &product, dy, weights(b, p->weight4), NULL, d));
-    EC_RETURN_IF(ops->bn_backward_leaf(b->be, b->stream, b->r.rows, p->hidden, &bn, b->pass->dropout[b->number].scale, h,
-                                       a, d, b->r.before, sum, sum + p->hidden));
+    EC_RETURN_IF(ops->bn_backward_leaf(b->be, b->stream, b->r.rows, p->hidden, &bn, b->pass->dropout[b->number].scale,
+                                       h, a, d, b->r.before, sum, sum + p->hidden));
     return EC_OK;
 }
 
@@ -143,13 +143,15 @@ static ec_status each(ec_heads_pass *pass, ec_stream *stream, int32_t level, ec_
     for (int32_t i = 0; i < heads->projector_count; i++) {
         const ec_projector *p = &heads->projector[i];
         if (p->level != level || p->modality != modality) continue;
-        block b = {.pass = pass, .be = pass->be, .stream = stream, .p = p, .layer = &pass->layer[i], .number = i, .r = r};
+        block b = {.pass = pass, .be = pass->be, .stream = stream, .p = p, .layer = &pass->layer[i], .number = i,
+                   .r = r};
         EC_RETURN_IF(part(&b));
     }
     return EC_OK;
 }
 
-ec_status ec__heads_forward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality, ec_rows r) {
+ec_status ec__heads_forward_stage(ec_heads_pass *pass, ec_stream *stream, int32_t stage, ec_modality modality,
+                                  ec_rows r) {
     if (stage > 0) EC_RETURN_IF(each(pass, stream, stage - 1, modality, r, second_linear));
     if (stage < pass->heads->levels) EC_RETURN_IF(each(pass, stream, stage, modality, r, first_linear));
     return EC_OK;

@@ -115,7 +115,8 @@ ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step, int32_t turn) {
     return be->memory->upload(be, be->main_stream(be), pass->step, &pass->step_told[turn], sizeof *pass->step);
 }
 
-/* The last stage. Where the ranks' exchange of one modality can run beside the work on the other, one after the other. */
+/* The last stage. Where the ranks' exchange of one modality can run beside the work on the other, one after the
+ * other. */
 static ec_status make_embeddings(ec_heads_pass *pass, ec_heads_ready_fn ready, void *arg) {
     const ec_comm *comm = pass->comm;
     const bool beside = ready && comm->size > 1 && comm != comm->host && pass->groups == 1;
@@ -129,7 +130,8 @@ static ec_status make_embeddings(ec_heads_pass *pass, ec_heads_ready_fn ready, v
     return EC_OK;
 }
 
-ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], ec_heads_ready_fn ready, void *arg) {
+ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], ec_heads_ready_fn ready,
+                            void *arg) {
     memcpy(pass->x, x, sizeof pass->x);
     for (int32_t stage = 0; stage < pass->heads->levels; stage++) {
         EC_RETURN_IF(run_all(pass, stage, -1));

@@ -2,11 +2,12 @@
  *
  * BatchNorm is over the global batch of G rows. This rank's B = G / size rows are cut into shards; work is done per
  * (modality, shard). Every sum over rows is made inside a shard, in row order, and then over all shards in the tree of
- * dist/tree.h, so in reproducible mode bits depend neither on the number of threads nor of ranks, and not on accumulate.
+ * dist/tree.h, so in reproducible mode bits depend neither on the number of threads nor of ranks, and not on
+ * accumulate.
  *
- * Dropout is counter-based: element j of row i (global) of projector p is kept iff the 16-bit number
- * (EC_RNG_DROPOUT, step, index = (p << 32) + i, position j) is at least round(65536 dropout); low half of a 32-bit number
- * first. Kept elements are divided by the exact probability of being kept. */
+ * Dropout is counter-based: element j of row i (global) of projector p is kept iff the 16-bit number (EC_RNG_DROPOUT,
+ * step, index = (p << 32) + i, position j) is at least round(65536 dropout); low half of a 32-bit number first. Kept
+ * elements are divided by the exact probability of being kept. */
 #ifndef EC_NN_HEADS_TRAIN_H
 #define EC_NN_HEADS_TRAIN_H
 
@@ -44,18 +45,20 @@ ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step, int32_t turn);
 /* Told that all embeddings of a modality are enqueued; those of the other may be still to come. */
 typedef ec_status (*ec_heads_ready_fn)(void *arg, ec_modality modality);
 
-/* Collective; allocates nothing; may be recorded. Training-mode forward. x[m]: (B, input_dim) of modality m, row b of rank
- * r is global row r * B + b; back end memory, must stay unchanged until backward has ended. Updates the running
- * statistics. ready (may be NULL) is called for each modality, where ranks exchange beside their work as early as can be. */
-ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], ec_heads_ready_fn ready, void *arg);
+/* Collective; allocates nothing; may be recorded. Training-mode forward. x[m]: (B, input_dim) of modality m, row b of
+ * rank r is global row r * B + b; back end memory, must stay unchanged until backward has ended. Updates the running
+ * statistics. ready (may be NULL) is called for each modality, where ranks exchange beside their work as early as can
+ * be. */
+ec_status ec__heads_forward(ec_heads_pass *pass, const float *const x[EC_MODALITIES], ec_heads_ready_fn ready,
+                            void *arg);
 
 /* Embeddings (B, output_dim) of the last forward, and where their gradients go (same shape) before backward. Owned by
  * the pass. e < ec__heads_embeddings(). */
 const float *ec__heads_z(const ec_heads_pass *pass, ec_modality modality, int32_t e);
 float *ec__heads_grad_z(ec_heads_pass *pass, ec_modality modality, int32_t e);
 
-/* Collective; allocates nothing; may be recorded. From the gradients at ec__heads_grad_z to that of every parameter, summed over
- * all ranks, in grad (params.total, back end memory; gaps and zero_gradient tensors get 0). */
+/* Collective; allocates nothing; may be recorded. From the gradients at ec__heads_grad_z to that of every parameter,
+ * summed over all ranks, in grad (params.total, back end memory; gaps and zero_gradient tensors get 0). */
 ec_status ec__heads_backward(ec_heads_pass *pass, float *grad);
 
 #endif

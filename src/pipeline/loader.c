@@ -12,8 +12,8 @@
 #include "core/rng.h"
 #include "pipeline/replace.h"
 
-/* READY: batches that are read ahead of those in use. SLOTS: most of both. AHEAD: how many steps before it is read a batch
- * is announced; enough for a disk to answer. RING: batches whose rows are drawn and not yet given back. */
+/* READY: batches that are read ahead of those in use. SLOTS: most of both. AHEAD: how many steps before it is read a
+ * batch is announced; enough for a disk to answer. RING: batches whose rows are drawn and not yet given back. */
 enum { READY = 2, SLOTS = READY + EC_LOADER_IN_USE, AHEAD = 8, RING = SLOTS + AHEAD };
 
 typedef struct slot {

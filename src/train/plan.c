@@ -7,8 +7,8 @@
 #include "pipeline/embed.h"
 #include "train/run.h"
 
-/* A checkpoint on its way to the disk is a copy of parameters and both moments, and the moments are copied once more to get
- * there (snapshot.c, checkpoint_writer.c). */
+/* A checkpoint on its way to the disk is a copy of parameters and both moments, and the moments are copied once more to
+ * get there (snapshot.c, checkpoint_writer.c). */
 enum { CHECKPOINT_COPIES = 5 };
 
 typedef struct rehearsal {
@@ -50,7 +50,8 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
     plan->bytes.loss = ec__labels_bytes(run->core->labels);
     for (int e = 0; e < EC_EMBEDDINGS; e++)
         if (run->core->loss[e]) plan->bytes.loss += ec__supcon_bytes(run->core->loss[e]);
-    plan->bytes.model = model + r->tally.host_bytes - plan->bytes.optimizer - plan->bytes.activations - plan->bytes.loss;
+    plan->bytes.model = model + r->tally.host_bytes - plan->bytes.optimizer - plan->bytes.activations -
+                        plan->bytes.loss;
     const size_t without = r->tally.device_bytes;
     EC_RETURN_IF(ec__run_open_batches(run));
     plan->bytes.batch = r->tally.device_bytes - without;
@@ -115,7 +116,8 @@ static void close_rehearsal(rehearsal *r) {
     if (run->be) run->be->close(run->be);
 }
 
-ec_status ec__plan_make(const ec_config *config, ec_backend *like, const ec_machine *machine, int32_t ranks, ec_plan *out) {
+ec_status ec__plan_make(const ec_config *config, ec_backend *like, const ec_machine *machine, int32_t ranks,
+                        ec_plan *out) {
     ec_status status = EC_OK;
     rehearsal r = {0};
     ec_plan plan = {.ranks = ranks, .rows = config->training.batch_size / ranks};

@@ -1,5 +1,5 @@
-/* What a configuration will need on so many ranks, told by the trainer's own code on a back end and a communicator that only
- * count (compute/count/count.h, dist/comm_count.h). */
+/* What a configuration will need on so many ranks, told by the trainer's own code on a back end and a communicator that
+ * only count (compute/count/count.h, dist/comm_count.h). */
 #ifndef EC_TRAIN_PLAN_H
 #define EC_TRAIN_PLAN_H
 
@@ -44,6 +44,7 @@ typedef struct ec_plan {
 
 /* config needs its caches: their widths and splits decide. like: the back end that would run it (cut, width, scratch).
  * EC_ERR_CONFIG for a number of ranks that the configuration does not allow. Not collective. */
-ec_status ec__plan_make(const ec_config *config, ec_backend *like, const ec_machine *machine, int32_t ranks, ec_plan *out);
+ec_status ec__plan_make(const ec_config *config, ec_backend *like, const ec_machine *machine, int32_t ranks,
+                        ec_plan *out);
 
 #endif

@@ -57,8 +57,8 @@ static void test_shapes(void **state) {
     (void)state;
     check((ec_spectra_desc){.batch = 2, .samples = 9, .n_fft = 16, .hop = 16, .mels = 2, .power = true, .scale = 1}, 2,
           2e-6);
-    check((ec_spectra_desc){.batch = 3, .samples = 700, .n_fft = 48, .hop = 11, .mels = 5, .power = true, .scale = 1}, 2,
-          2e-6);
+    check((ec_spectra_desc){.batch = 3, .samples = 700, .n_fft = 48, .hop = 11, .mels = 5, .power = true, .scale = 1},
+          2, 2e-6);
     check((ec_spectra_desc){.batch = 2, .samples = 8500, .n_fft = 512, .hop = 256, .mels = 128, .scale = 0.25f,
                             .offset = -1}, 1, 2e-5);
     check((ec_spectra_desc){.batch = 2, .samples = 9000, .n_fft = 1024, .hop = 480, .mels = 64, .frames_first = true,

@@ -56,7 +56,8 @@ void run(const Plan &p, const cufftReal *in, cufftComplex *out) {
         for (int i = 0; i < p.n; i++) from[(size_t)i] = in[(size_t)b * (size_t)p.in_step + (size_t)i];
         transform(from.data(), p.n, 1, turn.data(), to.data());
         for (int k = 0; k <= p.n / 2; k++)
-            out[(size_t)b * (size_t)p.out_step + (size_t)k] = {(float)to[(size_t)k].real(), (float)to[(size_t)k].imag()};
+            out[(size_t)b * (size_t)p.out_step + (size_t)k] = {(float)to[(size_t)k].real(),
+                                                               (float)to[(size_t)k].imag()};
     }
 }
 

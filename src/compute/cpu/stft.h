@@ -1,5 +1,5 @@
-/* Power spectrogram |STFT|^2 as torchaudio.transforms.Spectrogram computes it: a window as long as the transform, frames
- * centred on multiples of the hop, the waveform continued at both ends by reflection. FFT by FFTW in single
+/* Power spectrogram |STFT|^2 as torchaudio.transforms.Spectrogram computes it: a window as long as the transform,
+ * frames centred on multiples of the hop, the waveform continued at both ends by reflection. FFT by FFTW in single
  * precision. */
 #ifndef EC_COMPUTE_CPU_STFT_H
 #define EC_COMPUTE_CPU_STFT_H
@@ -22,8 +22,8 @@ int32_t ec__stft_bins(const ec_stft *stft);      /* n_fft / 2 + 1 */
 size_t ec__stft_workspace(const ec_stft *stft);  /* bytes; to be aligned to EC_ARENA_ALIGN */
 
 /* Power of count <= EC_STFT_BLOCK frames from frame first on: power[bin * EC_STFT_BLOCK + i] for frame first + i. The
- * columns of frames past count are set to 0. samples > n_fft / 2: reflection needs that many. The bits of a frame depend
- * on its samples alone. */
+ * columns of frames past count are set to 0. samples > n_fft / 2: reflection needs that many. The bits of a frame
+ * depend on its samples alone. */
 void ec__stft_power(const ec_stft *stft, const float *waveform, int64_t samples, int64_t first, int32_t count,
                     void *workspace, float *power);
 

@@ -94,7 +94,8 @@ done:
     return status;
 }
 
-/* EMOCLIM_CUDA_GRAPH=0 does without graphs, where a driver or a library cannot be recorded: same bits, more launches. */
+/* EMOCLIM_CUDA_GRAPH=0 does without graphs, where a driver or a library cannot be recorded: same bits, more
+ * launches. */
 static bool makes_graphs(void) {
     const char *asked = getenv("EMOCLIM_CUDA_GRAPH");
     return !asked || strcmp(asked, "0") != 0;

@@ -1,9 +1,9 @@
 /* Convolutions by cuDNN, over maps as they are written (batch, channels, height, width): its float32 kernels without
  * tensor cores, the direct ones and Winograd's alike, are made for that order. Weights likewise.
  *
- * The algorithm is the first that cuDNN's heuristics name among those that give the same bits every time (where the back
- * end is deterministic), round nothing (TF32 only where it may) and fit the workspace; it is part of the layer, like the
- * batch. */
+ * The algorithm is the first that cuDNN's heuristics name among those that give the same bits every time (where the
+ * back end is deterministic), round nothing (TF32 only where it may) and fit the workspace; it is part of the layer,
+ * like the batch. */
 #include "compute/cuda/encoder.h"
 
 #include <stdlib.h>
@@ -66,8 +66,8 @@ static ec_status choose_algorithm(ec_backend *be, cudnnHandle_t dnn, ec_conv *la
     for (int i = 0; i < count; i++) {
         if (!usable(be, &found[i])) continue;
         /* The heuristics promise no more than a guess: an algorithm may still be refused. */
-        if (cudnnGetConvolutionForwardWorkspaceSize(dnn, layer->x, layer->w, layer->convolution, layer->y, found[i].algo,
-                                                    &layer->workspace) != CUDNN_STATUS_SUCCESS ||
+        if (cudnnGetConvolutionForwardWorkspaceSize(dnn, layer->x, layer->w, layer->convolution, layer->y,
+                                                    found[i].algo, &layer->workspace) != CUDNN_STATUS_SUCCESS ||
             layer->workspace > WORKSPACE_MOST)
             continue;
         layer->algorithm = found[i].algo;

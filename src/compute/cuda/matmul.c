@@ -7,17 +7,18 @@
 #include "compute/cuda/encoder.h"
 #include "core/log.h"
 
-/* cuBLASLt thinks in columns: a row-major matrix is the transpose of a column-major one, and C = A B is C^T = B^T A^T. So b
- * is its first factor and a its second, and the bias, which runs along our rows, along its columns, as it wants.
+/* cuBLASLt thinks in columns: a row-major matrix is the transpose of a column-major one, and C = A B is C^T = B^T A^T.
+ * So b is its first factor and a its second, and the bias, which runs along our rows, along its columns, as it wants.
  *
  * A product's algorithm, and so its bits, are chosen once from its shape and options alone: not from where it is in
- * memory, nor how many ranks there are. Two variants exist for pointers with the alignment that fast algorithms want and for others. */
+ * memory, nor how many ranks there are. Two variants exist for pointers with the alignment that fast algorithms want
+ * and for others. */
 
 enum { ALIGNED = 16, UNALIGNED = 4, LEVELS = 2, CANDIDATES = 8 };
 
 /* Where rows must be alike whatever their number, the algorithm is chosen for so many (those of a large task of an
- * encoder), and it may have neither a workspace nor parts of a sum that are put together: an element of c is then made by
- * one block of threads in one chain over k. That this chain is the same for every m follows from there being one
+ * encoder), and it may have neither a workspace nor parts of a sum that are put together: an element of c is then made
+ * by one block of threads in one chain over k. That this chain is the same for every m follows from there being one
  * algorithm; cuBLAS does not promise it in so many words. */
 enum { CHOSEN_ROWS = 8192 };
 
@@ -97,7 +98,9 @@ static bool in_float32(const ec_cuda_matmul *m) {
     return m->input == EC_PRECISION_FLOAT32 && m->output == EC_PRECISION_FLOAT32;
 }
 
-static cudaDataType type_of(ec_precision precision) { return precision == EC_PRECISION_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+static cudaDataType type_of(ec_precision precision) {
+    return precision == EC_PRECISION_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
 
 static cublasComputeType_t compute_of(const ec_cuda_backend *be, const ec_cuda_matmul *m) {
     if (m->input == EC_PRECISION_BF16) return CUBLAS_COMPUTE_32F;
@@ -133,8 +136,10 @@ static ec_status describe(const ec_cuda_backend *be, product *p) {
         EC_RETURN_IF(
             EC_CUBLAS(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias)));
     }
-    EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->b, input, g->transpose_b ? k : n, g->transpose_b ? n : k, g->ldb)));
-    EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->a, input, g->transpose_a ? m : k, g->transpose_a ? k : m, g->lda)));
+    if (g->transpose_b) EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->b, input, k, n, g->ldb)));
+    else EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->b, input, n, k, g->ldb)));
+    if (g->transpose_a) EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->a, input, m, k, g->lda)));
+    else EC_RETURN_IF(EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->a, input, k, m, g->lda)));
     return EC_CUBLAS(cublasLtMatrixLayoutCreate(&p->c, type_of(p->key.output), n, m, g->ldc));
 }
 
@@ -175,8 +180,8 @@ static ec_status choose(const ec_cuda_backend *be, product *p) {
     if (outcome != CUBLAS_STATUS_SUCCESS) found = 0;
     while (best < found && candidate[best].state != CUBLAS_STATUS_SUCCESS) best++;
     if (best == found)
-        EC_FAIL(EC_ERR_ENV, "cuBLASLt has no algorithm for a product of %d x %d by %d x %d (%s)", g->m, g->k, g->k, g->n,
-                cublasLtGetStatusName(outcome == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : outcome));
+        EC_FAIL(EC_ERR_ENV, "cuBLASLt has no algorithm for a product of %d x %d by %d x %d (%s)", g->m, g->k, g->k,
+                g->n, cublasLtGetStatusName(outcome == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : outcome));
     p->algo = candidate[best].algo;
     p->level = candidate[best].workspaceSize == 0 ? -1 : 0;
     while (p->level >= 0 && candidate[best].workspaceSize > level_bytes[p->level]) p->level++;
@@ -226,7 +231,9 @@ ec_status ec__cuda_matmul_prepare(ec_cuda_backend *be, const ec_cuda_matmul *des
     return find(be, &key, best_alignment(&key), &unused);
 }
 
-static bool needs_kernel(const ec_gemm *g) { return g->activation == EC_ACT_GELU || g->activation == EC_ACT_QUICK_GELU; }
+static bool needs_kernel(const ec_gemm *g) {
+    return g->activation == EC_ACT_GELU || g->activation == EC_ACT_QUICK_GELU;
+}
 
 /* Says to a plan that serves every m how many rows there are this time. */
 static ec_status tell_rows(product *p, int32_t m) {
@@ -243,7 +250,8 @@ typedef struct operands {
     void *c;
 } operands;
 
-static cublasStatus_t multiply(const ec_cuda_backend *be, const ec_stream *stream, const product *p, const operands *x) {
+static cublasStatus_t multiply(const ec_cuda_backend *be, const ec_stream *stream, const product *p,
+                               const operands *x) {
     const float one = 1.f, beta = p->key.gemm.accumulate ? 1.f : 0.f;
     void *workspace = p->level < 0 ? NULL : be->dense->workspace[p->level][stream->index];
     if (p->key.gemm.bias) {
@@ -251,8 +259,8 @@ static cublasStatus_t multiply(const ec_cuda_backend *be, const ec_stream *strea
                                                                    sizeof x->bias);
         if (told != CUBLAS_STATUS_SUCCESS) return told;
     }
-    return cublasLtMatmul(be->dense->handle, p->desc, &one, x->b, p->b, x->a, p->a, &beta, x->c, p->c, x->c, p->c, &p->algo,
-                          workspace, p->level < 0 ? 0 : level_bytes[p->level], stream->queue);
+    return cublasLtMatmul(be->dense->handle, p->desc, &one, x->b, p->b, x->a, p->a, &beta, x->c, p->c, x->c, p->c,
+                          &p->algo, workspace, p->level < 0 ? 0 : level_bytes[p->level], stream->queue);
 }
 
 /* cuBLASLt would not take another number of rows than the algorithm was chosen for: one is chosen for this number, and
@@ -264,8 +272,8 @@ static ec_status multiply_anyway(ec_cuda_backend *be, const ec_stream *stream, c
     exact.gemm.rows_alike = false;
     const ec_cuda_matmul key = clean_key(be, &exact);
     if (!be->dense->warned)
-        EC_WARN("cuBLASLt takes no algorithm for all numbers of rows (%d x %d by %d x %d): embeddings may depend, in their "
-                "last bits, on how many are made together", key.gemm.m, key.gemm.k, key.gemm.k, key.gemm.n);
+        EC_WARN("cuBLASLt takes no algorithm for all numbers of rows (%d x %d by %d x %d): embeddings may depend, in "
+                "their last bits, on how many are made together", key.gemm.m, key.gemm.k, key.gemm.k, key.gemm.n);
     be->dense->warned = true;
     EC_RETURN_IF(find(be, &key, alignment, &p));
     return EC_CUBLAS(multiply(be, stream, p, x));

@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* A product of ops_dense.h whose a and b, and whose c, have these types. Bias (always float32) and activation are part of
- * it where everything is float32; else there must be none, and ec__cuda_bias_activation adds them afterwards. */
+/* A product of ops_dense.h whose a and b, and whose c, have these types. Bias (always float32) and activation are part
+ * of it where everything is float32; else there must be none, and ec__cuda_bias_activation adds them afterwards. */
 typedef struct ec_cuda_matmul {
     ec_gemm gemm;
     ec_precision input, output;

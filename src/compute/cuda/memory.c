@@ -1,5 +1,5 @@
-/* Memory of a device, pinned memory of the host, and copies between them. Allocating names the device: a thread that CUDA
- * has not seen before would get the first one. */
+/* Memory of a device, pinned memory of the host, and copies between them. Allocating names the device: a thread that
+ * CUDA has not seen before would get the first one. */
 #include "compute/cuda/cuda.h"
 
 static ec_status cuda_alloc(ec_backend *be, size_t bytes, void **out) {

@@ -1,5 +1,5 @@
-/* Log-mel spectrograms on a GPU: spectra.c has plans and the table's functions, spectra.cu the kernels before and behind
- * cuFFT. */
+/* Log-mel spectrograms on a GPU: spectra.c has plans and the table's functions, spectra.cu the kernels before and
+ * behind cuFFT. */
 #ifndef EC_COMPUTE_CUDA_SPECTRA_H
 #define EC_COMPUTE_CUDA_SPECTRA_H
 
