@@ -124,9 +124,10 @@ __device__ __forceinline__ void weigh(const arguments &p, const place &at, const
             for (int i = 0; i < 2; i++) {
                 const float dot = y[4 * n + 2 * r + i], of_column = i ? weight.y : weight.x;
                 if (ROW_SHIFT) {
-                    const float score = dot * p.scale;
-                    w[i] = rows.weight[r] * ec__exp2(score - rows.shift[r]) +
-                           of_column * ec__exp2(score - (i ? shift.y : shift.x));
+                    /* Roundings spelt out: kernels of one and of two warpgroups must make the same of them. */
+                    const float score = __fmul_rn(dot, p.scale);
+                    w[i] = fmaf(rows.weight[r], ec__exp2(score - rows.shift[r]),
+                                __fmul_rn(of_column, ec__exp2(score - (i ? shift.y : shift.x))));
                 } else {
                     w[i] = ec__exp2(fmaf(dot, p.scale, -p.shared_shift)) * (rows.weight[r] + of_column);
                 }

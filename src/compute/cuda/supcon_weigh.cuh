@@ -80,9 +80,10 @@ static __device__ __forceinline__ void weigh(const gradient_arguments &p, const 
             for (int i = 0; i < 2; i++) {
                 const float dot = dots.at[r / 2][n][r % 2 * 2 + i];
                 if (ROW_SHIFT) {
-                    const float y = dot * p.scale;
-                    w[i] = rows.weight[r] * ec__exp2(y - rows.shift[r]) +
-                           columns.weight[c + i] * ec__exp2(y - columns.shift[c + i]);
+                    /* Roundings spelt out: kernels for tiles of 64 and of 128 rows must make the same of them. */
+                    const float y = __fmul_rn(dot, p.scale);
+                    w[i] = fmaf(rows.weight[r], ec__exp2(y - rows.shift[r]),
+                                __fmul_rn(columns.weight[c + i], ec__exp2(y - columns.shift[c + i])));
                 } else {
                     w[i] = ec__exp2(fmaf(dot, p.scale, -p.shared_shift)) * (rows.weight[r] + columns.weight[c + i]);
                 }
