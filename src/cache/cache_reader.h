@@ -20,6 +20,7 @@ struct ec_cache {
     bool unchecked;
     bool skip_corrupt;
     atomic_uchar *verified; /* (blocks) ec_block_state */
+    _Atomic int64_t corrupt; /* blocks that are EC_BLOCK_CORRUPT */
     int block_shift;        /* block of a row: row >> block_shift */
     int64_t item_bytes;
     void *map;

@@ -97,20 +97,33 @@ static inline bool known_good(const ec_cache *cache, int64_t block) {
     return cache->unchecked || atomic_load_explicit(&cache->verified[block], memory_order_relaxed) == EC_BLOCK_GOOD;
 }
 
-/* Is the block good? One that is not is told once, by whichever thread was first. */
+/* One that is not good is told once, by whichever thread was first. */
+bool ec__cache_recheck(ec_cache *cache, int64_t block) {
+    if (check_block(cache, block) == EC_OK) return true;
+    if (atomic_exchange(&cache->verified[block], EC_BLOCK_CORRUPT) != EC_BLOCK_CORRUPT) {
+        EC_WARN("%s; its rows are left out", ec_error_last()->text);
+        atomic_fetch_add(&cache->corrupt, 1);
+    }
+    ec_error_clear();
+    return false;
+}
+
+/* Is the block good? */
 static bool good_block(ec_cache *cache, int64_t block) {
     if (known_good(cache, block)) return true;
     if (atomic_load_explicit(&cache->verified[block], memory_order_relaxed) == EC_BLOCK_CORRUPT) return false;
-    if (check_block(cache, block) == EC_OK) return true;
-    if (atomic_exchange(&cache->verified[block], EC_BLOCK_CORRUPT) != EC_BLOCK_CORRUPT)
-        EC_WARN("%s; its rows are left out", ec_error_last()->text);
-    ec_error_clear();
-    return false;
+    return ec__cache_recheck(cache, block);
 }
 
 static inline ec_status touch(ec_cache *cache, int64_t row) {
     int64_t block = row >> cache->block_shift;
     return known_good(cache, block) ? EC_OK : check_block(cache, block);
+}
+
+int64_t ec__cache_corrupt(const ec_cache *cache) { return atomic_load(&cache->corrupt); }
+
+bool ec__cache_is_corrupt(const ec_cache *cache, int64_t block) {
+    return atomic_load_explicit(&cache->verified[block], memory_order_relaxed) == EC_BLOCK_CORRUPT;
 }
 
 bool ec__cache_good(ec_cache *cache, int64_t row) { return good_block(cache, row >> cache->block_shift); }

@@ -50,6 +50,14 @@ ec_status ec__cache_raw(ec_cache *cache, int64_t row, int32_t view, const void *
  * threads at once. */
 bool ec__cache_good(ec_cache *cache, int64_t row);
 
+/* How many blocks ec__cache_good and ec__cache_load have found corrupt so far, and whether this one is among them. Any
+ * number of threads at once, as the next one. */
+int64_t ec__cache_corrupt(const ec_cache *cache);
+bool ec__cache_is_corrupt(const ec_cache *cache, int64_t block);
+
+/* ec__cache_good for a block, which is read and checked again whatever was found before. */
+bool ec__cache_recheck(ec_cache *cache, int64_t block);
+
 /* Whether the whole file may be kept in memory: half of what is available to this process at most. */
 bool ec__cache_fits_memory(const ec_cache *cache);
 

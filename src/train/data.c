@@ -27,8 +27,10 @@ static ec_status open_cache(ec_run *run, ec_modality modality) {
         return EC_ERROR(EC_ERR_DATA, "%s holds features of modality %s; %s was expected (dataset.%s_cache)", path,
                         info->identity.modality, wanted, modality == EC_IMAGE ? "image" : "audio");
     EC_RETURN_IF(ec__row_source_cache(run->cache[modality], &run->source[modality]));
-    if (skips(run)) ec__row_source_skip_corrupt(&run->source[modality]);
-    return EC_OK;
+    if (!skips(run)) return EC_OK;
+    ec__row_source_skip_corrupt(&run->source[modality]);
+    run->agreed[modality] = calloc((size_t)info->blocks, 1);
+    return run->agreed[modality] ? EC_OK : EC_ERROR(EC_ERR_MEMORY, "no memory for the state of %s", path);
 }
 
 ec_status ec__split_rows_list(const ec_run *run, ec_split split, ec_split_rows *out) {
@@ -142,5 +144,8 @@ void ec__run_close_data(ec_run *run) {
     ec__sampler_free(run->sampler);
     ec__split_rows_release(&run->train);
     ec__split_rows_release(&run->valid);
-    for (int m = 0; m < EC_MODALITIES; m++) ec__cache_close(run->cache[m]);
+    for (int m = 0; m < EC_MODALITIES; m++) {
+        free(run->agreed[m]);
+        ec__cache_close(run->cache[m]);
+    }
 }

@@ -27,6 +27,10 @@ typedef struct ec_run {
     ec_split_rows train, valid;
     ec_sampler *sampler;
 
+    /* damage.c */
+    uint8_t *agreed[EC_MODALITIES]; /* (blocks) that all ranks know to be corrupt; NULL where corrupt blocks end the run */
+    int64_t agreed_count[EC_MODALITIES];
+
     /* model.c */
     ec_heads *heads;
     ec_trainer_core *core;
@@ -49,6 +53,15 @@ void ec__run_close_data(ec_run *run);
 /* Collective. Where corrupt blocks are skipped, leaves their rows out of run->valid, the same ones on all ranks: each
  * looks at a share of the rows. Training replaces such rows when it comes to them. */
 ec_status ec__run_drop_corrupt(ec_run *run);
+
+/* damage.c. Ranks may read copies of a cache that are damaged in different places, as local disks are; skipping would give
+ * them different ideas of what may be drawn. ec__run_damage_is_new: has this rank come upon a corrupt block that was not
+ * agreed upon? Not collective. */
+bool ec__run_damage_is_new(const ec_run *run);
+
+/* Collective. Every rank looks at the blocks that others found corrupt: EC_ERR_DATA on all where a copy is sound, with the
+ * hosts of both; else they are skipped everywhere from now on. Nothing where corrupt blocks end the run. */
+ec_status ec__run_agree_on_damage(ec_run *run);
 
 /* Rows of one split of both caches. ec__split_rows_release accepts zeros. */
 ec_status ec__split_rows_list(const ec_run *run, ec_split split, ec_split_rows *out);

@@ -112,11 +112,13 @@ static void tell_step(tally *t, const ec_run *run, const ec_train_observer *obse
 }
 
 /* What ranks tell each other after every step: bits. */
-enum { ASKED_TO_STOP = 1, SAVING_FAILED = 2 };
+enum { ASKED_TO_STOP = 1, SAVING_FAILED = 2, FOUND_DAMAGE = 4 };
 
-/* Has any rank been asked to stop? All ranks get the same answer, and the same error where a checkpoint was not saved. */
-static ec_status look_around(const ec_run *run, bool *stop) {
-    int32_t mine = (ec__stop_requested() ? ASKED_TO_STOP : 0) | (ec__snapshots_failed(run->snapshots) ? SAVING_FAILED : 0);
+/* Has any rank been asked to stop? All ranks get the same answer, and the same error where a checkpoint was not saved, or
+ * where their copies of a cache are not damaged alike: before anything that was trained on these is saved. */
+static ec_status look_around(ec_run *run, bool *stop) {
+    int32_t mine = (ec__stop_requested() ? ASKED_TO_STOP : 0) | (ec__snapshots_failed(run->snapshots) ? SAVING_FAILED : 0) |
+                   (ec__run_damage_is_new(run) ? FOUND_DAMAGE : 0);
     int32_t any = mine;
     const void *all;
     if (run->comm->size > 1) {
@@ -124,6 +126,7 @@ static ec_status look_around(const ec_run *run, bool *stop) {
         for (int32_t r = 0; r < run->comm->size; r++) any |= ((const int32_t *)all)[r];
     }
     *stop = any & ASKED_TO_STOP;
+    if (any & FOUND_DAMAGE) EC_RETURN_IF(ec__run_agree_on_damage(run));
     if (any & SAVING_FAILED) return ec__comm_agree(run->comm, ec__snapshots_check(run->snapshots));
     return EC_OK;
 }
@@ -244,6 +247,7 @@ ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, 
     ec__comm_set_context(comm, -1, "opening caches and model");
     EC_TRY(ec__comm_agree(comm, open_data(&run)));
     EC_TRY(ec__run_drop_corrupt(&run));
+    EC_TRY(ec__run_agree_on_damage(&run));
     EC_TRY(ec__comm_agree(comm, open_model(&run)));
     ec__comm_set_context(comm, -1, "preparing the first step");
     EC_TRY(ec__snapshots_resume(run.snapshots, &run, options->resume, &from));
