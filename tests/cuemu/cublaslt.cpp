@@ -32,7 +32,7 @@ struct cublasLtMatmulPreferenceOpaque_t {
 namespace {
 
 /* For few columns the order of sums is another one, as other problems get other algorithms on a card. */
-enum { FEW_COLUMNS = 32, LONG_SUM = 256, SPLIT_WORKSPACE = 64 << 10 };
+enum { FEW_COLUMNS = 32, LONG_SUM = 128, SPLIT_WORKSPACE = 64 << 10 };
 
 /* What an algorithm of ours remembers, inside cublasLtMatmulAlgo_t: the problem it was chosen for. */
 struct Chosen {

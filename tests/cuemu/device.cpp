@@ -127,7 +127,7 @@ extern "C" cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device) 
     const char *shared = getenv("EMOCLIM_CUEMU_SHARED_KIB"); /* of a block, at most */
     out->sharedMemPerBlockOptin = (size_t)(shared ? atoi(shared) : 227) << 10;
     out->sharedMemPerMultiprocessor = 228 << 10;
-    out->multiProcessorCount = 4;
+    out->multiProcessorCount = 3;
     out->major = getenv("EMOCLIM_CUEMU_MAJOR") ? atoi(getenv("EMOCLIM_CUEMU_MAJOR")) : 9;
     out->l2CacheSize = 50 << 20;
     return cudaSuccess;

@@ -140,8 +140,10 @@ static ec_status add_piece(void *arg, const ec_supcon_piece *piece) {
     walk *w = arg;
     ec_stream *stream = w->be->main_stream(w->be);
     w->piece = piece;
-    EC_RETURN_IF(ec__supcon_cuda_weigh(stream, w->plan, w->problem, piece, w->weight, w->shift));
-    if (piece->side[0] && piece->side[1]) { EC_RETURN_IF(add_side(w, 1, &ec__cuda(w->be)->stream[1])); return add_side(w, 0, stream); }
+    EC_RETURN_IF(w->plan->panels[0] ? ec__supcon_hopper_weigh(stream, ec__cuda(w->be)->multiprocessors, w->plan,
+                                                              w->problem, piece, w->weight, w->shift)
+                                    : ec__supcon_cuda_weigh(stream, w->plan, w->problem, piece, w->weight, w->shift));
+    if (piece->side[0] && piece->side[1]) return w->be->for_each(w->be, 2, add_side, w);
     return add_side(w, piece->side[0] ? 0 : 1, stream);
 }
 

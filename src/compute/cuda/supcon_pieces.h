@@ -43,6 +43,10 @@ ec_status ec__supcon_cuda_gradient_wide(ec_backend *be, const ec_supcon_cuda *pl
  * serve no own row are left as they are. */
 ec_status ec__supcon_cuda_weigh(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                 const ec_supcon_piece *piece, const float *weight, const float *shift);
+/* supcon_hopper_pieces.cu: the same from plan->panels. blocks: about so many, as no bit depends on. */
+ec_status ec__supcon_hopper_weigh(ec_stream *stream, int32_t blocks, const ec_supcon_cuda *plan,
+                                  const ec_supcon_problem *problem, const ec_supcon_piece *piece, const float *weight,
+                                  const float *shift);
 
 #ifdef __cplusplus
 }
