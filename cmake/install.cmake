@@ -40,6 +40,9 @@ if(TARGET emoclim_program)
 endif()
 
 # Where src/core/module.h looks, beside bin.
+if(TARGET emoclim_ffmpeg)
+  install(TARGETS emoclim_ffmpeg LIBRARY DESTINATION lib/emoclim COMPONENT program)
+endif()
 if(TARGET emoclim_cuda)
   install(TARGETS emoclim_cuda LIBRARY DESTINATION lib/emoclim COMPONENT cuda)
 endif()

@@ -35,6 +35,13 @@ ec_status demo_save_sound(const demo_track *track, demo_sound_kind kind, int cha
 ec_status demo_encode(const float *samples, int64_t count, int channels, int rate, demo_sound_kind kind, int bit_rate,
                       const char *path);
 
+/* The last two as a module offers them (src/core/module.h). */
+struct demo_encoder {
+    bool (*can_encode)(demo_sound_kind kind);
+    ec_status (*encode)(const float *samples, int64_t count, int channels, int rate, demo_sound_kind kind, int bit_rate,
+                        const char *path);
+};
+
 /* Creates or replaces a file. Not atomic and not flushed to disk: the manifests, written last, are. */
 ec_status demo_write_file(const char *path, const void *bytes, size_t count);
 

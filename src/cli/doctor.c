@@ -23,7 +23,7 @@ typedef struct report {
     const char *ffmpeg, *launcher; /* NULL: none */
     char backend[TEXT];
     int32_t width;
-    char warning[MOST_WARNINGS][2 * TEXT];
+    char warning[MOST_WARNINGS][5 * TEXT]; /* one names two paths */
     int warnings;
     doctor_talk talk;
 } report;
@@ -46,7 +46,10 @@ static ec_status look_at_build(report *r) {
     ec__gpu_about(&r->gpu);
     ec__cache_about(r->files, sizeof r->files);
     ec__dist_about(r->exchange, sizeof r->exchange);
-    r->ffmpeg = ec__media_ffmpeg();
+    if (ec__media_ffmpeg(&r->ffmpeg) != EC_OK) {
+        warn(r, "%s", ec_error_last()->text);
+        ec_error_clear();
+    }
     r->launcher = ec__dist_launcher();
     EC_TRY(ec__backend_open("auto", 0, &be));
     snprintf(r->backend, sizeof r->backend, "%s", be->name);
@@ -79,7 +82,6 @@ static void judge_ranks(report *r, const ec_comm *comm) {
 static void judge(report *r, const ec_comm *comm) {
     const int64_t gib = 1 << 30;
     if (comm->size > 1) judge_ranks(r, comm);
-    if (!r->ffmpeg) warn(r, "this build has no FFmpeg: it reads JPEG, PNG and WAV only");
     if (r->machine.available >= 0 && r->machine.available < gib) warn(r, "less than 1 GiB of memory is free");
     if (comm->node_size > 1 && r->machine.shared_free >= 0 && r->machine.shared_free < gib / 4)
         warn(r, "/dev/shm has %lld MiB free: ranks of this host may not be able to share memory",
@@ -116,8 +118,8 @@ static ec_status print_machine(const report *r) {
                            r->compute.instructions, r->compute.bf16 ? "" : ", no bf16"));
     EC_RETURN_IF(print_gpus(r));
     EC_RETURN_IF(cli_print("files       %s\n", r->files));
-    EC_RETURN_IF(cli_print("media       JPEG, PNG, WAV%s%s\n", r->ffmpeg ? ", and what FFmpeg reads: " : "",
-                           r->ffmpeg ? r->ffmpeg : ""));
+    EC_RETURN_IF(cli_print("media       JPEG, PNG%s%s%s\n", r->ffmpeg || !EMOCLIM_HAVE_FFMPEG ? ", WAV" : "",
+                           r->ffmpeg ? ", and what FFmpeg reads: " : "", r->ffmpeg ? r->ffmpeg : ""));
     return cli_print("exchange    %s\n", r->exchange);
 }
 

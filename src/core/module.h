@@ -1,5 +1,5 @@
-/* Parts of the library that are loaded while the program runs: what they need (the CUDA libraries) is large, slow to
- * load and absent on many machines, and the program must start there too.
+/* Parts of the library that are loaded while the program runs: what they need (the CUDA libraries, FFmpeg) is large and
+ * slow to load; CUDA is absent on many machines, and the program must start there too.
  *
  * A module is libNAME.so. What it uses of this library it takes from the program that loads it, so the program is
  * linked with all of the library and with its symbols exported (-rdynamic). */
@@ -9,18 +9,22 @@
 #include "core/error.h"
 
 /* Counts up whenever ec_module or a table that it points to changes. */
-enum { EC_MODULE_VERSION = 1 };
+enum { EC_MODULE_VERSION = 2 };
 
 struct ec_cuda_compute; /* compute/cuda/module.h */
 struct ec_cuda_dist;    /* dist/comm_nccl.h */
+struct ec_ffmpeg;       /* media/ffmpeg.h */
+struct demo_encoder;    /* data/demo_files.h */
 
-/* What a module exports, under the name "ec_module_table". */
+/* What a module exports, under the name "ec_module_table"; NULL for what another module offers. */
 typedef struct ec_module {
     int version;         /* EC_MODULE_VERSION of the sources that it was made from */
     const char *program; /* EMOCLIM_VERSION likewise */
-    const char *kind;    /* "cuda"; "emulated cuda": computed by the CPU, for tests */
+    const char *kind;    /* "cuda"; "emulated cuda": computed by the CPU, for tests; "ffmpeg" */
     const struct ec_cuda_compute *compute;
     const struct ec_cuda_dist *dist;
+    const struct ec_ffmpeg *ffmpeg;
+    const struct demo_encoder *encoder;
 } ec_module;
 
 /* The module "emoclim_cuda", loaded at the first call; kept until the process ends. Safe to call from any thread.
@@ -33,5 +37,9 @@ ec_status ec__module_cuda(const ec_module **out);
 
 /* Where the module came from; NULL when none is loaded. */
 const char *ec__module_cuda_path(void);
+
+/* The module "emoclim_ffmpeg" likewise, in the same two folders. It is part of the program wherever that was built with
+ * FFmpeg, so no variable of the environment changes it. */
+ec_status ec__module_ffmpeg(const ec_module **out);
 
 #endif

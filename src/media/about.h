@@ -2,10 +2,10 @@
 #ifndef EC_MEDIA_ABOUT_H
 #define EC_MEDIA_ABOUT_H
 
-#include <stddef.h>
+#include "core/error.h"
 
-/* FFmpeg, which reads more than JPEG, PNG and WAV: its version, NULL where this build
- * has none. Static memory. */
-const char *ec__media_ffmpeg(void);
+/* FFmpeg, which reads more than JPEG, PNG and WAV: its version, static memory. EC_ERR_ENV where this build has none, or
+ * it cannot be loaded. */
+ec_status ec__media_ffmpeg(const char **out);
 
 #endif

@@ -2,4 +2,7 @@
 
 #include "media/about.h"
 
-const char *ec__media_ffmpeg(void) { return av_version_info(); }
+ec_status ec__media_ffmpeg(const char **out) {
+    *out = av_version_info();
+    return EC_OK;
+}

@@ -40,13 +40,10 @@ enum {
  *
  * EC_ERR_DATA, naming the file and FFmpeg's reason: missing, empty, truncated, damaged, no audio stream, not finite,
  * longer than max_s, start_s behind the end. EC_ERR_USAGE: a cut that ends before it starts. EC_ERR_ENV: this build (or
- * this FFmpeg) cannot read the format. */
+ * this FFmpeg) cannot read the format, or FFmpeg cannot be loaded (media/ffmpeg.h). */
 ec_status ec__audio_decode(const char *path, const ec_audio_options *options, ec_audio *out);
 
 /* Accepts a zeroed one. */
 void ec__audio_release(ec_audio *audio);
-
-/* "FFmpeg 59.37.100" or "WAV files only". */
-const char *ec__audio_reader(void);
 
 #endif

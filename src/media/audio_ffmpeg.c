@@ -29,8 +29,6 @@ typedef struct reader {
     bool finished;   /* what still follows is no music */
 } reader;
 
-const char *ec__audio_reader(void) { return "FFmpeg libavformat " AV_STRINGIFY(LIBAVFORMAT_VERSION); }
-
 static int32_t frame_channels(const AVFrame *frame) {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(57, 28, 100)
     return frame->ch_layout.nb_channels;

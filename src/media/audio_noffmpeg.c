@@ -5,5 +5,3 @@ ec_status ec__audio_decode(const char *path, const ec_audio_options *options, ec
     EC_RETURN_IF(ec__wav_decode(path, options, out));
     return EC_OK;
 }
-
-const char *ec__audio_reader(void) { return "WAV files only"; }

@@ -30,7 +30,7 @@ bool ec__image_complete(ec_image_format format, const uint8_t *bytes, size_t cou
 ec_status ec__image_decode_jpeg(const uint8_t *bytes, size_t count, const char *name, ec_image **out);
 ec_status ec__image_decode_png(const uint8_t *bytes, size_t count, const char *name, ec_image **out);
 
-/* Every other format. Two files define it: with FFmpeg, and without. */
+/* Every other format. Three files define it: with FFmpeg, with FFmpeg as a module, and without. */
 ec_status ec__image_decode_other(ec_image_format format, const uint8_t *bytes, size_t count, const char *name,
                                  ec_image **out);
 

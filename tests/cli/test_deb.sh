@@ -39,10 +39,13 @@ else
     echo "lintian is not here: its rules were not tried"
 fi
 
-# Every library that the program names belongs to a package that is asked for.
+# Every library that the program and its module name belongs to a package that is asked for.
 emoclim=$work/unpacked/usr/bin/emoclim
+module=$work/unpacked/usr/lib/emoclim/libemoclim_ffmpeg.so
 needed=0
-for library in $(objdump -p "$emoclim" | awk '$1 == "NEEDED" { print $2 }'); do
+[ ! -f "${programs%/*/*}/libemoclim_ffmpeg.so" ] || [ -f "$module" ] || complain "the module is not in the package"
+# shellcheck disable=SC2086
+for library in $(objdump -p "$emoclim" $(ls "$module" 2>/dev/null) | awk '$1 == "NEEDED" { print $2 }'); do
     path=$(ldconfig -p | awk -v name="$library" '$1 == name { print $NF; exit }')
     owner=$(dpkg -S "$path" 2>/dev/null || dpkg -S "/usr$path" 2>/dev/null || dpkg -S "${path#/usr}") || owner=
     owner=${owner%%:*}
@@ -52,7 +55,7 @@ for library in $(objdump -p "$emoclim" | awk '$1 == "NEEDED" { print $2 }'); do
 done
 [ "$needed" -gt 8 ] || complain "only $needed libraries"
 says emoclim.control "Recommends: openmpi-bin"
-! strings "$emoclim" | grep -F "$root" || complain "the program names the folder that it was built in"
+! strings "$emoclim" $(ls "$module" 2>/dev/null) | grep -F "$root" || complain "the program names the folder that it was built in"
 zcat unpacked/usr/share/man/man1/emoclim.1.gz | cmp -s - build/printed/emoclim.1 || complain "another manual page"
 
 # Used from where it was unpacked.
