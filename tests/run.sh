@@ -11,8 +11,9 @@ set -u
 cd "$(dirname "$0")/.."
 labels=("$@")
 passed=0 failed=0 skipped=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+log=$work/log
+trap 'rm -rf "$work"' EXIT
 
 wanted() { # LABEL: is it asked for?
     local l
@@ -50,6 +51,18 @@ launch/build.sh release || exit 1
 if wanted cluster && [ "$(id -u)" -eq 0 ]; then
     launch/setup.sh --cluster || echo "Not all packages for the cluster tests could be installed; tests say what they miss" >&2
 fi
+# What later parts need is built meanwhile, in the time that tests leave: many wait for clocks and for each other.
+declare -A builds=()
+build_meanwhile() { # NAME COMMAND...
+    nice -n 19 "${@:2}" >"$work/$1" 2>&1 &
+    builds[$1]=$!
+}
+is_built() { # NAME
+    wait "${builds[$1]}" || { cat "$work/$1"; return 1; }
+}
+! wanted sanitize || build_meanwhile asan launch/build.sh asan sanitized
+! wanted fuzz || build_meanwhile fuzz tests/fuzz/run.sh build
+
 pattern= without=(-LE '^slow$')
 ! wanted slow || without=()
 for label in unit golden dist cli fault cuemu gpu cluster slow; do
@@ -59,7 +72,7 @@ done
 
 if wanted sanitize; then
     echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden, emulated CUDA and one test on ranks"
-    if launch/build.sh asan sanitized; then
+    if is_built asan; then
         run_ctest asan 2 -R '^(unit|numeric)\.|^cuemu\.(emulation|.*\.0)$|^dist\.test_comm\.2$'
     else
         failed=$((failed + 1))
@@ -67,7 +80,8 @@ if wanted sanitize; then
 fi
 if wanted fuzz; then
     echo "== Readers of foreign files, fuzzed"
-    run_part tests/fuzz/run.sh
+    fuzz() { is_built fuzz && tests/fuzz/run.sh; }
+    run_part fuzz
 fi
 if wanted valgrind; then
     echo "== Under valgrind"
