@@ -7,6 +7,7 @@
 
 #include "cuda_support.h"
 #include "dist/comm.h"
+#include "encoder_support.h"
 #include "eval/retrieval.h"
 #include "nn/encoder.h"
 #include "state_dict.h"
@@ -18,17 +19,6 @@ typedef struct seen {
     int32_t layers;
 } seen;
 
-/* The reference's "conv1" is (W, rows, columns) per image, ours (patches, W). */
-static void turn_maps(test_array *reference) {
-    const int64_t w = reference->dim[1], area = reference->dim[2] * reference->dim[3];
-    double *turned = malloc(sizeof(double) * (size_t)reference->count);
-    for (int64_t n = 0; n < reference->dim[0]; n++)
-        for (int64_t c = 0; c < w; c++)
-            for (int64_t i = 0; i < area; i++) turned[(n * area + i) * w + c] = reference->f64[(n * w + c) * area + i];
-    free(reference->f64);
-    reference->f64 = turned;
-}
-
 static void check_layer(void *arg, const char *layer, int32_t first, int32_t count, const float *values,
                         int64_t per_sample) {
     seen *s = arg;
@@ -36,7 +26,7 @@ static void check_layer(void *arg, const char *layer, int32_t first, int32_t cou
     snprintf(name, sizeof name, "%s%s", layer, s->suffix);
     if (!test_h5_has(s->references, name)) return;
     test_array reference = test_h5_f64(s->references, name);
-    if (strcmp(layer, "conv1") == 0) turn_maps(&reference);
+    if (strcmp(layer, "conv1") == 0) test_turn_maps(&reference);
     const int64_t there = reference.count - first * per_sample, most = count * per_sample;
     if (there > 0)
         test_limit(layer, test_compare(values, reference.f64 + first * per_sample, there < most ? there : most).rel_max,

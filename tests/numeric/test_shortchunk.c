@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encoder_support.h"
 #include "nn/encoder.h"
 #include "state_dict.h"
 #include "support.h"
@@ -195,16 +196,7 @@ static void test_random_weights(void **state) {
     int32_t d = 0;
     float *clips = make_clips(), *out = forward_all(2, &options, clips, 3, &d);
     assert_int_equal(d, 512);
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < i; j++) {
-            double dot = 0, a = 0, b = 0;
-            for (int k = 0; k < d; k++) {
-                dot += out[i * d + k] * out[j * d + k];
-                a += out[i * d + k] * out[i * d + k];
-                b += out[j * d + k] * out[j * d + k];
-            }
-            test_limit("cosine of different clips", dot / sqrt(a * b), 0.99);
-        }
+    test_differ("cosine of different clips", out, 3, d);
     free(clips), free(out);
 }
 
