@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ctest: slow
-# What takes its time, on a throw-away Slurm with four nodes: the warning before a time limit, a node that is lost, an
-# administrator's requeue, a user who does not want to wait.
+# What takes its time, on a throw-away Slurm with four nodes: the warning before a time limit, a node that is lost, a rank
+# that is killed, an administrator's requeue, a user who does not want to wait.
 # usage: test_slurm_limits.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
 nodes=4
@@ -38,8 +38,16 @@ killed=$job
 edit train.sbatch twice checkpoint.every_steps=50
 submit twice
 twice=$job
-for name in limit-train limit-train-srun killed twice; do appears $name.log '^step '; done
-for name in killed twice; do
+
+# A rank is killed: exit code 5, whatever mpirun and srun make of it.
+edit train.sbatch rank-mpirun checkpoint.every_steps=50
+submit rank-mpirun
+rank_mpirun=$job
+edit train-srun.sbatch rank-srun checkpoint.every_steps=50
+submit rank-srun
+rank_srun=$job
+for name in limit-train limit-train-srun killed twice rank-mpirun rank-srun; do appears $name.log '^step '; done
+for name in killed twice rank-mpirun rank-srun; do
     for ((i = 0; i < 300; i++)); do
         ! ls $name/checkpoints/step-*.h5 >/dev/null 2>&1 || break
         sleep 0.1
@@ -48,16 +56,28 @@ done
 scontrol requeue "$killed"
 requeued killed "$killed"
 ends_soon killed
-for process in $(pgrep -f "^$EMOCLIM train .*$PWD/twice.yaml"); do
-    ! tr '\0' '\n' </proc/"$process"/environ | grep -qx OMPI_COMM_WORLD_RANK=1 || held=$process
+process_of() { # NAME: that of its rank 1
+    local process
+    for process in $(pgrep -f "^$EMOCLIM train .*$PWD/$1.yaml"); do
+        ! tr '\0' '\n' </proc/"$process"/environ | grep -qxE '(OMPI_COMM_WORLD|PMIX)_RANK=1' || echo "$process"
+    done
+}
+for launcher in mpirun srun; do
+    kill -KILL "$(process_of rank-$launcher)"
+    appears rank-$launcher.log "^$launcher ended with 137: a rank was killed .SIGKILL.; exit code 5"
+    appears rank-$launcher.log '^emoclim: broke off with exit code 5; requeued'
 done
-kill -STOP "$held"
+kill -STOP "$(process_of twice)"
 scancel -b -s USR1 "$twice"
 sleep 2
 [ "$(state "$twice")" = RUNNING ] || complain "the first signal did not wait for the step's end"
 scancel -b -s USR1 "$twice"
 requeued twice "$twice"
 ends_soon twice
+requeued rank-mpirun "$rank_mpirun"
+ends_soon rank-mpirun
+requeued rank-srun "$rank_srun"
+ends_soon rank-srun
 appears twice.log 'broke off with exit code'
 
 for name in limit-train limit-train-srun; do stops $name; done
@@ -65,6 +85,8 @@ goes_on limit-train "$limit"
 goes_on limit-train-srun "$limit_srun"
 goes_on killed "$killed" checkpoint.every_steps=50
 goes_on twice "$twice" checkpoint.every_steps=50
+goes_on rank-mpirun "$rank_mpirun" checkpoint.every_steps=50
+goes_on rank-srun "$rank_srun" checkpoint.every_steps=50
 
 # A node is lost: Slurm ends the job, puts it back, and it goes on when the node is there again (soon, since its daemon
 # answers).
