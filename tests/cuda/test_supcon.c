@@ -496,7 +496,7 @@ static void test_strips(void **state) {
         ec_backend *be = open_path(PATHS[i]);
         if (!be) continue;
         check_strips(be, 4224, 4, 3, 1, image_alone, true);
-        if (i == 1) check_strips(be, 8320, 4, 104, 33, image_alone, false);
+        if (i == 1) check_strips(be, 8320, 4, 13, 4, image_alone, false);
         check_strips(be, 4224, 140, 66, 12, CROSS, false);
         be->close(be);
     }
