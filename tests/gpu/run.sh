@@ -141,6 +141,14 @@ if [ -z "$small" ] && grep -q '^gpu  *none' "$work/doctor.log"; then
     exit 1
 fi
 
+# A back end in bf16 tries the kernels of wgmma when it opens. Should they hang, or take the GPU from a process, the rest is
+# still to be had with the portable ones.
+if ! part wgmma 40 "$emoclim" bench supcon --math bf16 -b 256 -d 128 -r 1 || grep -q 'kernels.*are not used' "$work/wgmma.log"; then
+    say "wgmma: not used: EMOCLIM_SUPCON=portable from here on"
+    failed=1
+    export EMOCLIM_SUPCON=portable
+fi
+
 # Several ranks on one GPU take turns on it, and may hang: they come later.
 several='comm_nccl|train'
 if wants tests; then tests tests 110 -E "$several" -j 4; fi

@@ -120,7 +120,7 @@ done:
 }
 
 /* Sums and gradient of both are tried at widths that each variant of the kernels has a part in. */
-static void check(ec_cuda_backend *be, bool *right) {
+static ec_status check(ec_cuda_backend *be, bool *right) {
     static const struct { int32_t dim; bool row_shift; } shape[] = {{100, false}, {40, true}, {150, false}};
     *right = true;
     for (size_t i = 0; i < sizeof shape / sizeof shape[0] && *right; i++) {
@@ -130,7 +130,12 @@ static void check(ec_cuda_backend *be, bool *right) {
                     ec_error_last()->text);
             ec_error_clear();
             *right = false;
-            return;
+            /* A kernel that touched what is not its own takes the process's whole use of the GPU along. */
+            const cudaError_t left = cudaStreamSynchronize(be->stream[0].queue);
+            if (left == cudaSuccess) return EC_OK;
+            (void)cudaGetLastError();
+            return EC_ERROR(EC_ERR_ENV, "GPU %d is lost to this process since it tried the SupCon kernels for compute capability "
+                            "9.0 (%s): EMOCLIM_SUPCON=portable does without them", be->device, cudaGetErrorName(left));
         }
         *right = sums <= SUM_MOST && gradients <= GRADIENT_MOST;
         if (!*right)
@@ -138,6 +143,7 @@ static void check(ec_cuda_backend *be, bool *right) {
                     "logarithms of sums differ by %g (at most %g), the gradient by %g of its largest value (at most %g)",
                     be->device, shape[i].dim, sums, SUM_MOST, gradients, GRADIENT_MOST);
     }
+    return EC_OK;
 }
 
 /* EMOCLIM_SUPCON=portable|hopper decides, for tests. */
@@ -155,7 +161,7 @@ ec_status ec__supcon_choose(ec_cuda_backend *be) {
                         be->device, major, minor);
     if (!possible || (asked && strcmp(asked, "portable") == 0)) return EC_OK;
     bool right = true;
-    if (!asked) check(be, &right);
+    if (!asked) EC_RETURN_IF(check(be, &right));
     be->hopper = right;
     return EC_OK;
 }
