@@ -39,9 +39,10 @@ if(TARGET emoclim_program)
   install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program PATTERN examples EXCLUDE)
 endif()
 
-# Where src/core/module.h looks, beside bin.
+# Where src/core/module.h looks, beside bin. What lies right in lib/emoclim CPack takes for a library of the system: the
+# package would call ldconfig, which is against Debian's rules. So what packages hold lies one folder deeper.
 if(TARGET emoclim_ffmpeg)
-  install(TARGETS emoclim_ffmpeg LIBRARY DESTINATION lib/emoclim COMPONENT program)
+  install(TARGETS emoclim_ffmpeg LIBRARY DESTINATION lib/emoclim/modules COMPONENT program)
 endif()
 if(TARGET emoclim_cuda)
   install(TARGETS emoclim_cuda LIBRARY DESTINATION lib/emoclim COMPONENT cuda)

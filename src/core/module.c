@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 typedef struct place {
-    const char *file_name;
+    const char *file_name, *installed; /* the second: its folder beside the program's */
     const ec_module *loaded;
     char path[PATH_MAX];
     char reason[EC_ERROR_TEXT / 2]; /* why it is not loaded */
@@ -20,7 +20,8 @@ typedef struct place {
 
 /* A process loads a library once, whoever asks: the only place for what came of it is global. */
 static pthread_once_t cuda_once = PTHREAD_ONCE_INIT, ffmpeg_once = PTHREAD_ONCE_INIT;
-static place cuda = {.file_name = "libemoclim_cuda.so"}, ffmpeg = {.file_name = "libemoclim_ffmpeg.so"};
+static place cuda = {.file_name = "libemoclim_cuda.so", .installed = "lib/emoclim"},
+             ffmpeg = {.file_name = "libemoclim_ffmpeg.so", .installed = "lib/emoclim/modules"};
 
 static void append(place *p, const char *text) {
     size_t used = strlen(p->reason), length = strlen(text);
@@ -69,7 +70,7 @@ static bool try_folder(place *p, const char *folder) {
     return false;
 }
 
-/* In the folder of the program, then in ../lib/emoclim. */
+/* In the folder of the program, then where it is installed. */
 static void try_own_folders(place *p) {
     char self[PATH_MAX], beside[PATH_MAX + 32];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -81,7 +82,7 @@ static void try_own_folders(place *p) {
     char *slash = strrchr(self, '/');
     if (slash) *slash = '\0';
     if (try_folder(p, self)) return;
-    snprintf(beside, sizeof beside, "%s/../lib/emoclim", self);
+    snprintf(beside, sizeof beside, "%s/../%s", self, p->installed);
     try_folder(p, beside);
 }
 

@@ -41,7 +41,7 @@ fi
 
 # Every library that the program and its module name belongs to a package that is asked for.
 emoclim=$work/unpacked/usr/bin/emoclim
-module=$work/unpacked/usr/lib/emoclim/libemoclim_ffmpeg.so
+module=$work/unpacked/usr/lib/emoclim/modules/libemoclim_ffmpeg.so
 needed=0
 [ ! -f "${programs%/*/*}/libemoclim_ffmpeg.so" ] || [ -f "$module" ] || complain "the module is not in the package"
 # shellcheck disable=SC2086

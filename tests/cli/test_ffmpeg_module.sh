@@ -9,7 +9,7 @@ built=$(dirname "$emoclim")/$module
 [ -f "$built" ] || skip "this build has no FFmpeg"
 ! objdump -p "$emoclim" | grep -E 'NEEDED.*lib(av|sw)' || complain "the program needs FFmpeg's libraries to start"
 
-mkdir -p alone/bin alone/lib/emoclim
+mkdir -p alone/bin alone/lib/emoclim/modules
 cp "$emoclim" alone/bin
 emoclim=$work/alone/bin/emoclim
 writes_sound() { # EXIT_CODE
@@ -29,7 +29,7 @@ refused() { # TEXT...: sound cannot be written or read, and each of these is sai
         says err.demo "$text"
     done
 }
-places=("$work/alone/bin/$module" "$work/alone/bin/../lib/emoclim/$module")
+places=("$work/alone/bin/$module" "$work/alone/bin/../lib/emoclim/modules/$module")
 run 0 --help
 refused "${places[0]}: not there" "${places[1]}: not there"
 echo "no library" >alone/bin/$module

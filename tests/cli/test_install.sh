@@ -90,8 +90,7 @@ for program in ./by-pkg-config by-cmake/build/search; do
     [ ! -f "$prefix/lib/emoclim/libemoclim_cuda.so" ] || nm -D "$program" | grep -q ' T ec__error_raise$' ||
         complain "$program does not offer the library to modules"
 done
-for module in cuda ffmpeg; do
-    module=libemoclim_$module.so
-    [ ! -f "$build/$module" ] || [ -f "$prefix/lib/emoclim/$module" ] || complain "no $module"
-done
+[ ! -f "$build/libemoclim_cuda.so" ] || [ -f "$prefix/lib/emoclim/libemoclim_cuda.so" ] || complain "no CUDA module"
+[ ! -f "$build/libemoclim_ffmpeg.so" ] || [ -f "$prefix/lib/emoclim/modules/libemoclim_ffmpeg.so" ] ||
+    complain "no module of FFmpeg"
 finish
