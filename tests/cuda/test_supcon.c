@@ -360,6 +360,7 @@ static void test_hopper(void **state) {
     for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++)
         check_problem(shape[i].rows, shape[i].dim, shape[i].temperature, 3, i % 2 ? ALL_FOUR : CROSS, be, 8e-3,
                       shape[i].temperature < 0.05 ? 5e-5 : 1e-5);
+    check_problem(520, 257, 0.07, 3, ONE_WAY, be, 8e-3, 1e-5);
     check_problem(140, 12, 0.07, 3, INTRA, be, 8e-3, 1e-5);
     check_problem(140, 12, 0.01, 3, ONE_WAY, be, 8e-3, 5e-5);
     be->close(be);
