@@ -4,25 +4,39 @@
 #include <stdlib.h>
 
 #include "cli/bench.h"
+#include "compute/ops_dense.h"
 #include "core/clock.h"
 
-/* Larger than any cache; and so many operations that starting them all together does not count. */
-enum { COPY_BYTES = 64 << 20, OPERATIONS = 20000, EXCHANGE_BYTES = 4 << 20, RUNS = 5 };
+enum { OPERATIONS = 4096, SIDE = 16, EXCHANGE_BYTES = 4 << 20, RUNS = 5 };
 
-typedef struct copies {
+/* Of a stream: arrays no larger than this are copied, and so much in a run that starting it does not count. */
+static const size_t COPY_MOST = 64 << 20, COPY_LEAST = 32 << 10;
+
+/* Work of one task a stream, enqueued as a step does it. */
+typedef struct work {
     ec_backend *be;
-    char *memory; /* for each stream two arrays */
-} copies;
+    char *memory;    /* for each stream two arrays */
+    size_t bytes;    /* of an array */
+    int32_t repeats;
+} work;
 
 static ec_status copy_task(void *arg, int32_t task, ec_stream *stream) {
-    const copies *c = arg;
-    char *from = c->memory + (size_t)task * 2 * COPY_BYTES;
-    return c->be->memory->copy(c->be, stream, from + COPY_BYTES, from, COPY_BYTES);
+    const work *w = arg;
+    char *from = w->memory + (size_t)task * 2 * w->bytes;
+    for (int32_t i = 0; i < w->repeats; i++)
+        EC_RETURN_IF(w->be->memory->copy(w->be, stream, from + w->bytes, from, w->bytes));
+    return EC_OK;
 }
 
+static const ec_gemm small_product = {.m = SIDE, .n = SIDE, .k = SIDE, .lda = SIDE, .ldb = SIDE, .ldc = SIDE};
+
+/* Products with next to nothing to compute. */
 static ec_status small_task(void *arg, int32_t task, ec_stream *stream) {
-    const copies *c = arg;
-    return c->be->memory->zero(c->be, stream, c->memory + 64 * (ptrdiff_t)(task % 1024), 64);
+    const work *w = arg;
+    float *a = (float *)(void *)(w->memory + (size_t)task * 2 * w->bytes), *c = a + w->bytes / sizeof *a;
+    for (int32_t i = 0; i < w->repeats; i++)
+        EC_RETURN_IF(w->be->dense->gemm(w->be, stream, &small_product, a, a, NULL, c));
+    return EC_OK;
 }
 
 /* Seconds of the fastest of some runs. */
@@ -38,26 +52,41 @@ static ec_status time_tasks(ec_backend *be, int32_t tasks, ec_stream_task_fn fn,
     return EC_OK;
 }
 
-static ec_status measure_memory(ec_backend *be, ec_machine *machine) {
+/* Runs fn on every stream, each with two arrays of so many bytes. */
+static ec_status time_work(ec_backend *be, size_t bytes, int32_t repeats, ec_stream_task_fn fn, double *seconds) {
     ec_status status = EC_OK;
-    const int32_t width = be->width(be);
-    const size_t bytes = (size_t)width * 2 * COPY_BYTES;
+    const size_t all = (size_t)be->width(be) * 2 * bytes;
     void *memory = NULL;
-    double seconds = 0;
-    EC_TRY(be->memory->alloc(be, bytes, &memory));
-    EC_TRY(be->memory->zero(be, be->main_stream(be), memory, bytes));
-    copies c = {be, memory};
-    EC_TRY(time_tasks(be, width, copy_task, &c, &seconds));
-    if (machine->memory == 0) machine->memory = (double)bytes / seconds;
-    EC_TRY(time_tasks(be, OPERATIONS, small_task, &c, &seconds));
-    if (machine->operation == 0) machine->operation = seconds * width / OPERATIONS;
+    EC_TRY(be->memory->alloc(be, all, &memory));
+    EC_TRY(be->memory->zero(be, be->main_stream(be), memory, all));
+    work w = {.be = be, .memory = memory, .bytes = bytes, .repeats = repeats};
+    EC_TRY(time_tasks(be, be->width(be), fn, &w, seconds));
 done:
     be->memory->free(be, memory);
     return status;
 }
 
+/* Copies within so many bytes: what is used again and again may stay in a cache, as it does in a step. */
+static ec_status measure_memory(ec_backend *be, size_t in_use, double *out) {
+    const size_t share = in_use / ((size_t)be->width(be) * 2) / 64 * 64;
+    const size_t bytes = share < COPY_LEAST ? COPY_LEAST : share > COPY_MOST ? COPY_MOST : share;
+    const int32_t repeats = (int32_t)(COPY_MOST / bytes);
+    double seconds = 0;
+    EC_RETURN_IF(time_work(be, bytes, repeats, copy_task, &seconds));
+    *out = 2.0 * (double)bytes * repeats * be->width(be) / seconds;
+    return EC_OK;
+}
+
+static ec_status measure_operation(ec_backend *be, double *out) {
+    double seconds = 0;
+    EC_RETURN_IF(be->dense->prepare(be, &small_product));
+    EC_RETURN_IF(time_work(be, SIDE * SIDE * sizeof(float), OPERATIONS, small_task, &seconds));
+    *out = seconds / OPERATIONS;
+    return EC_OK;
+}
+
 static ec_status measure_back_end(ec_backend *be, ec_machine *machine) {
-    if (machine->memory == 0 || machine->operation == 0) EC_RETURN_IF(measure_memory(be, machine));
+    if (machine->operation == 0) EC_RETURN_IF(measure_operation(be, &machine->operation));
     if (machine->flops == 0) {
         bench_rates rates;
         EC_RETURN_IF(bench_measure_rates(be, &rates));
@@ -109,12 +138,25 @@ ec_status cli_measure_machine(ec_backend *be, ec_comm *comm, ec_machine *machine
     EC_TRY(ec__comm_all_gather(comm->host, machine, all, sizeof *machine));
     for (int32_t r = 0; r < comm->size; r++) {
         if (all[r].flops < machine->flops) machine->flops = all[r].flops;
-        if (all[r].memory < machine->memory) machine->memory = all[r].memory;
         if (all[r].bus < machine->bus) machine->bus = all[r].bus;
         if (all[r].operation > machine->operation) machine->operation = all[r].operation;
         if (all[r].collective > machine->collective) machine->collective = all[r].collective;
     }
 done:
     free(all);
+    return status;
+}
+
+ec_status cli_measure_memory(ec_backend *be, ec_comm *comm, size_t in_use, double *rate) {
+    ec_status status = EC_OK;
+    const void *view = NULL;
+    double mine = 0;
+    EC_TRY(ec__comm_agree(comm, measure_memory(be, in_use, &mine)));
+    *rate = mine;
+    EC_TRY(ec__comm_all_gather_view(comm->host, &mine, &view, sizeof mine));
+    const double *all = view;
+    for (int32_t r = 0; r < comm->size; r++)
+        if (all[r] < *rate) *rate = all[r];
+done:
     return status;
 }

@@ -20,7 +20,7 @@ static const cli_option table[] = {
      .help = "product rate of a rank, 10^9 operations a second; default: measured here",
      .offset = offsetof(options, flops), .low = 0, .high = 1e9},
     {.name = "memory", .type = CLI_DOUBLE, .argument = "GB/S",
-     .help = "memory that a rank reads and writes in a second; default: measured here",
+     .help = "memory that a rank reads and writes in a second; default: measured here, within as much as a step uses",
      .offset = offsetof(options, memory), .low = 0, .high = 1e6},
     {.name = "bus", .type = CLI_DOUBLE, .argument = "GB/S",
      .help = "what a rank receives from the others in a second; default: measured where ranks were started, else "
@@ -45,7 +45,7 @@ static ec_status parse_ranks(const char *text, int32_t *out) {
     return EC_OK;
 }
 
-/* Collective. What was given, and the rest as measured. */
+/* Collective. What was given, and the rest as measured; memory as given. */
 static ec_status machine_of(const options *o, const cli_session *s, ec_machine *out) {
     *out = (ec_machine){.flops = o->flops * 1e9,
                         .memory = o->memory * 1e9,
@@ -55,18 +55,35 @@ static ec_status machine_of(const options *o, const cli_session *s, ec_machine *
     return cli_measure_machine(s->be, s->comm, out);
 }
 
+/* Of one number of ranks. */
+typedef struct planned {
+    ec_plan plan;
+    double memory; /* the rate that its time takes, bytes a second */
+} planned;
+
+/* Collective. */
+static ec_status time_plan(const cli_session *s, const ec_machine *machine, planned *p) {
+    ec_machine m = *machine;
+    if (m.memory == 0) EC_RETURN_IF(cli_measure_memory(s->be, s->comm, ec__plan_in_use(&p->plan), &m.memory));
+    ec__plan_time(&p->plan, &m, s->be->width(s->be));
+    p->memory = m.memory;
+    return EC_OK;
+}
+
 static double mb(size_t bytes) { return (double)bytes * 1e-6; }
 
-static json_t *plan_json(const ec_plan *p) {
+static json_t *plan_json(const planned *of) {
+    const ec_plan *p = &of->plan;
     json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model", (json_int_t)p->bytes.model,
                               "optimizer", (json_int_t)p->bytes.optimizer, "activations",
                               (json_int_t)p->bytes.activations, "loss", (json_int_t)p->bytes.loss, "batch",
                               (json_int_t)p->bytes.batch, "validation", (json_int_t)p->bytes.validation, "total",
                               (json_int_t)p->bytes.total, "loader", (json_int_t)p->bytes.loader, "checkpoint",
                               (json_int_t)p->bytes.checkpoint, "host_total", (json_int_t)p->bytes.host_total);
-    json_t *step = json_pack("{s:f, s:f, s:f, s:I, s:I, s:f}", "flops", p->flops, "loss_flops", p->loss_flops,
-                             "moved_bytes", p->moved, "operations", (json_int_t)p->operations, "collectives",
-                             (json_int_t)p->collectives, "received_bytes", p->received);
+    json_t *step = json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:f}", "flops", p->flops, "loss_flops", p->loss_flops,
+                             "moved_bytes", p->moved, "memory_gb_s", of->memory * 1e-9, "operations",
+                             (json_int_t)p->operations, "collectives", (json_int_t)p->collectives, "received_bytes",
+                             p->received);
     json_t *ms =
         json_pack("{s:f, s:f, s:f, s:f, s:f}", "products", p->time.products * 1e3, "memory", p->time.memory * 1e3,
                   "exchange", p->time.exchange * 1e3, "latency", p->time.latency * 1e3, "total", p->time.total * 1e3);
@@ -74,7 +91,8 @@ static json_t *plan_json(const ec_plan *p) {
                      "step", step, "ms", ms);
 }
 
-static ec_status print_plan(const ec_plan *p, const ec_machine *m) {
+static ec_status print_plan(const planned *of, const ec_machine *m) {
+    const ec_plan *p = &of->plan;
     EC_RETURN_IF(cli_print("\n%d rank%s, %lld rows of each modality a rank\n", p->ranks, p->ranks > 1 ? "s" : "",
                            (long long)p->rows));
     EC_RETURN_IF(
@@ -84,8 +102,10 @@ static ec_status print_plan(const ec_plan *p, const ec_machine *m) {
                   mb(p->bytes.loss), mb(p->bytes.batch), mb(p->bytes.validation)));
     EC_RETURN_IF(cli_print("  host memory, MB       %10.1f  loader %.1f, checkpoint %.1f (rank 0)\n",
                            mb(p->bytes.host_total), mb(p->bytes.loader), mb(p->bytes.checkpoint)));
-    EC_RETURN_IF(cli_print("  a step, GFLOP         %10.3f  loss %.3f; %lld operations, %.1f MB read and written\n",
-                           p->flops * 1e-9, p->loss_flops * 1e-9, (long long)p->operations, p->moved * 1e-6));
+    EC_RETURN_IF(cli_print("  a step, GFLOP         %10.3f  loss %.3f; %lld operations, %.1f MB read and "
+                           "written at %.1f GB/s\n",
+                           p->flops * 1e-9, p->loss_flops * 1e-9, (long long)p->operations, p->moved * 1e-6,
+                           of->memory * 1e-9));
     EC_RETURN_IF(cli_print("  received a step, MB   %10.3f  %lld exchanges\n", p->received * 1e-6,
                            (long long)p->collectives));
     EC_RETURN_IF(cli_print("  a step, ms            %10.3f  products %.3f, memory %.3f, exchange %.3f, latency %.3f\n",
@@ -97,18 +117,17 @@ static ec_status print_plan(const ec_plan *p, const ec_machine *m) {
     return EC_OK;
 }
 
-static ec_status print_all(const cli_context *cli, const ec_machine *m, const ec_plan *plan, int count) {
+static ec_status print_all(const cli_context *cli, const ec_machine *m, const planned *plan, int count) {
     if (cli->json) {
         json_t *plans = json_array();
         for (int i = 0; i < count; i++) json_array_append_new(plans, plan_json(&plan[i]));
-        return cli_print_json(json_pack("{s:{s:f, s:f, s:f, s:f, s:f}, s:o}", "machine", "gflops", m->flops * 1e-9,
-                                        "memory_gb_s", m->memory * 1e-9, "bus_gb_s", m->bus * 1e-9, "operation_us",
+        return cli_print_json(json_pack("{s:{s:f, s:f, s:f, s:f}, s:o}", "machine", "gflops", m->flops * 1e-9,
+                                        "bus_gb_s", m->bus * 1e-9, "operation_us",
                                         m->operation * 1e6, "collective_us", m->collective * 1e6, "plans", plans));
     }
     EC_RETURN_IF(
-        cli_print("machine: %.0f GFLOPS, memory %.1f GB/s, exchange %.1f GB/s, %.2f us an operation, %.1f us an "
-                  "exchange\n",
-                  m->flops * 1e-9, m->memory * 1e-9, m->bus * 1e-9, m->operation * 1e6, m->collective * 1e6));
+        cli_print("machine: %.0f GFLOPS, exchange %.1f GB/s, %.2f us an operation, %.1f us an exchange\n",
+                  m->flops * 1e-9, m->bus * 1e-9, m->operation * 1e6, m->collective * 1e6));
     for (int i = 0; i < count; i++) EC_RETURN_IF(print_plan(&plan[i], m));
     return EC_OK;
 }
@@ -120,7 +139,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     cli_session session = {0};
     ec_config *config = NULL;
     ec_machine machine;
-    ec_plan *plan = calloc((size_t)count, sizeof *plan);
+    planned *plan = calloc((size_t)count, sizeof *plan);
     if (!plan) EC_FAIL(EC_ERR_MEMORY, "no memory for %d plans", count);
     EC_TRY(cli_load_config(cli, &config));
     const cli_session_options open = cli_session_of(config);
@@ -129,7 +148,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     for (int i = 0; i < count; i++) {
         int32_t ranks = 1;
         if (o->ranks.count > 0) EC_TRY(parse_ranks(o->ranks.item[i], &ranks));
-        EC_TRY(ec__plan_make(config, session.be, &machine, ranks, &plan[i]));
+        EC_TRY(ec__plan_make(config, session.be, ranks, &plan[i].plan));
+        EC_TRY(time_plan(&session, &machine, &plan[i]));
     }
     if (session.comm->rank == 0) EC_TRY(print_all(cli, &machine, plan, count));
 done:

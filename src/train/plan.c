@@ -96,7 +96,9 @@ static ec_status count_step(rehearsal *r, ec_plan *plan) {
 
 static double over(double amount, double rate) { return rate > 0 ? amount / rate : 0; }
 
-static void estimate(ec_plan *plan, const ec_machine *machine, int32_t width) {
+size_t ec__plan_in_use(const ec_plan *plan) { return plan->bytes.total - plan->bytes.validation; }
+
+void ec__plan_time(ec_plan *plan, const ec_machine *machine, int32_t width) {
     plan->time.products = over(plan->flops, machine->flops);
     plan->time.memory = over(plan->moved, machine->memory);
     plan->time.exchange = over(plan->received, machine->bus);
@@ -116,15 +118,13 @@ static void close_rehearsal(rehearsal *r) {
     if (run->be) run->be->close(run->be);
 }
 
-ec_status ec__plan_make(const ec_config *config, ec_backend *like, const ec_machine *machine, int32_t ranks,
-                        ec_plan *out) {
+ec_status ec__plan_make(const ec_config *config, ec_backend *like, int32_t ranks, ec_plan *out) {
     ec_status status = EC_OK;
     rehearsal r = {0};
     ec_plan plan = {.ranks = ranks, .rows = config->training.batch_size / ranks};
     EC_TRY(open_data(&r, config, like, ranks));
     EC_TRY(open_rest(&r, &plan));
     EC_TRY(count_step(&r, &plan));
-    estimate(&plan, machine, like->width(like));
     *out = plan;
 done:
     close_rehearsal(&r);

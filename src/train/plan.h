@@ -9,7 +9,7 @@
 /* What a machine can do; 0: not known, and left out of the times. */
 typedef struct ec_machine {
     double flops;     /* of products, all streams of a rank together, per second */
-    double memory;    /* bytes read and written by a rank, per second */
+    double memory;    /* bytes read and written by a rank within ec__plan_in_use, per second */
     double bus;       /* bytes that a rank receives from the others, per second */
     double operation; /* seconds that an operation takes besides */
     double collective; /* and a collective */
@@ -43,8 +43,13 @@ typedef struct ec_plan {
 } ec_plan;
 
 /* config needs its caches: their widths and splits decide. like: the back end that would run it (cut, width, scratch).
- * EC_ERR_CONFIG for a number of ranks that the configuration does not allow. Not collective. */
-ec_status ec__plan_make(const ec_config *config, ec_backend *like, const ec_machine *machine, int32_t ranks,
-                        ec_plan *out);
+ * EC_ERR_CONFIG for a number of ranks that the configuration does not allow. Times stay 0. Not collective. */
+ec_status ec__plan_make(const ec_config *config, ec_backend *like, int32_t ranks, ec_plan *out);
+
+/* Bytes of back end memory that a rank's step goes through: all but validation's. */
+size_t ec__plan_in_use(const ec_plan *plan);
+
+/* Fills in the times. width: that of the back end. */
+void ec__plan_time(ec_plan *plan, const ec_machine *machine, int32_t width);
 
 #endif

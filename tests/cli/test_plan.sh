@@ -44,6 +44,16 @@ awk -v r="$(field received_bytes plan4.json)" 'BEGIN { exit !(r > 2 * 3 * 256 * 
 [ "$(grep -c 'memory of a rank' text)" = 3 ] || fail "not three plans: $(cat text)"
 grep -q 'exchange between ranks is not in the time' text || fail "an unknown bus is not told"
 
+# Times from constants that are given; and a rate of memory that is measured where it is not.
+"$emoclim" plan run.yaml --flops 10 --memory 2 --operation 3 --json >given.json || fail "plan with given constants"
+near() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 < (1e-3 * a) ^ 2) }' || fail "$3: $1, $2 expected"; }
+of() { awk -v x="$(field "$1" given.json)" -v k="$2" 'BEGIN { printf "%.6f", x * k }'; } # NAME FACTOR
+near "$(field products given.json)" "$(of flops 1e-7)" "milliseconds of products"
+near "$(field memory given.json)" "$(of moved_bytes 5e-7)" "milliseconds of memory"
+near "$(field latency given.json)" "$(of operations 1.5e-3)" "milliseconds of operations, on 2 threads"
+near "$(field memory_gb_s given.json)" 2 "given memory rate"
+awk -v m="$(field memory_gb_s plan1024.json)" 'BEGIN { exit !(m > 0.1) }' || fail "no rate of memory is measured"
+
 refuses 2 'legal numbers of ranks' plan run.yaml -n 3
 refuses 2 'a number from 1' plan run.yaml -n many
 refuses 3 'nowhere.h5' plan run.yaml dataset.image_cache=nowhere.h5
