@@ -35,15 +35,13 @@ digest() { "$emoclim" checkpoint digest "$(ls "$1"/checkpoints/step-*.h5 | tail 
 # Every loss, norm and metric, one a line, in order.
 numbers() { sed -E 's/,"(step_ms|wait_ms|samples_per_s|seconds)":[0-9.e+-]*//g' "$1/metrics.jsonl" |
     grep -E "\"event\":\"($events)\"" | grep -oE '"[A-Za-z0-9_@]+":-?[0-9.e+-]+'; }
-# Metrics of a ranking move in steps: two items that are equally near but for last bits may change places.
 near() { # FOLDER FOLDER LIMIT: of the difference relative to the larger number
     numbers "$1" >a.txt
     numbers "$2" >b.txt
     [ "$(wc -l <a.txt)" -gt 30 ] || complain "$1 has too few numbers to compare"
     paste -d: a.txt b.txt | awk -F: -v limit="$3" -v names="$1 and $2" '
         { d = $2 - $4; if (d < 0) d = -d; m = $2 > 0 ? $2 : -$2
-          most = limit > 0 && $1 ~ /MAP|MRR|@/ && limit < 1e-4 ? 1e-4 : limit
-          if ($1 != $3 || d > most * m) { print names " differ: " $0; bad = 1 } }
+          if ($1 != $3 || d > limit * m) { print names " differ: " $0; bad = 1 } }
         END { exit bad }' || wrong=$((wrong + 1))
 }
 
