@@ -1,8 +1,8 @@
 /* Element-wise work of the projection heads: row norms, BatchNorm, ReLU, dropout, and their backward passes.
  *
  * Matrices are dense (ld = width). A sum over rows is made in row order in fixed blocks, so its bits depend on the rows
- * alone. "leaf" operations work on one shard, in pieces: before counts the shard's rows that earlier calls have put into
- * the leaf (0: the leaf is written anew). Cut a shard at multiples of EC_HEAD_BLOCK to get the same bits. */
+ * alone. "leaf" operations work on one shard, in pieces: before counts the shard's rows that earlier calls have put
+ * into the leaf (0: the leaf is written anew). Cut a shard at multiples of EC_HEAD_BLOCK to get the same bits. */
 #ifndef EC_COMPUTE_OPS_HEAD_H
 #define EC_COMPUTE_OPS_HEAD_H
 
@@ -29,11 +29,12 @@ typedef struct ec_bn {
 
 struct ec_head_ops {
     /* scale[i] = 1 / max(|x_i|, 1e-12), row i of x (rows,width). */
-    ec_status (*row_scales)(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const float *x, float *scale);
+    ec_status (*row_scales)(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const float *x,
+                            float *scale);
 
     /* In place h = h * scale[row] + bias (scale NULL: 1). */
-    ec_status (*scale_rows)(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, float *h, const float *scale,
-                            const float *bias);
+    ec_status (*scale_rows)(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, float *h,
+                            const float *scale, const float *bias);
 
     /* scale_rows, and statistics of the result: mean and m2 (width) become mean and sum of squared deviations
      * of its columns over before + rows rows. */
@@ -65,7 +66,8 @@ struct ec_head_ops {
                                   float *sum_d, float *sum_dx);
 
     /* In place: d (gradient of BatchNorm's output) becomes the gradient of its input, over n rows with the total sums:
-     * gamma * inv_std * (d - sum_d / n - normalised h * sum_dx / n), times scale[row] (NULL: 1). bn->beta is not read. */
+     * gamma * inv_std * (d - sum_d / n - normalised h * sum_dx / n), times scale[row] (NULL: 1). bn->beta is not
+     * read. */
     ec_status (*bn_backward)(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const ec_bn *bn, int64_t n,
                              const float *sum_d, const float *sum_dx, const float *scale, const float *h, float *d);
 

@@ -1,5 +1,5 @@
-/* Optimizer updates over flat arrays. Cut an array where you like: updates are element-wise, and sums of squares are made
- * a chunk a call. */
+/* Optimizer updates over flat arrays. Cut an array where you like: updates are element-wise, and sums of squares are
+ * made a chunk a call. */
 #ifndef EC_COMPUTE_OPS_OPTIM_H
 #define EC_COMPUTE_OPS_OPTIM_H
 
@@ -8,7 +8,8 @@
 #include "compute/backend.h"
 
 /* What Adam needs to know of a step, in back end memory: with g = grad * grad_scale + l2 * p,
- * p = p * decay; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= rate m / (sqrt(v) * inv_bias2 + eps). */
+ * p = p * decay; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= rate m / (sqrt(v) * inv_bias2 +
+ * eps). */
 typedef struct ec_adam {
     float grad_scale; /* by clip; 0: the step is left out, nothing is changed */
     float l2;         /* weight decay of Adam; 0 for AdamW */
@@ -27,8 +28,8 @@ typedef struct ec_gradient_norm {
 
 struct ec_optim_ops {
     /* adam in back end memory */
-    ec_status (*adam)(ec_backend *be, ec_stream *stream, const ec_adam *adam, int64_t count, const float *grad, float *m,
-                      float *v, float *param);
+    ec_status (*adam)(ec_backend *be, ec_stream *stream, const ec_adam *adam, int64_t count, const float *grad,
+                      float *m, float *v, float *param);
 
     /* *sum (back end memory) = sum of x_i^2, in double precision and one fixed order. */
     ec_status (*square_sum)(ec_backend *be, ec_stream *stream, int64_t count, const float *x, double *sum);

@@ -7,8 +7,9 @@
  *     sum_d,i = sum_j 2^(y_ij - shift_d,i)            (intra-modal: without j = i)
  *     grad_i += sum_j z_j ( weight_d,i 2^(y_ij - shift_d,i) + weight_d',j 2^(y_ij - shift_d',j) )
  *
- * where d' is the direction of j towards i. Every y_ij is one chain of multiply-adds over ascending k, and a row receives
- * its terms in an order that is a function of G and D only, so bits depend neither on threads nor on who owns which rows.
+ * where d' is the direction of j towards i. Every y_ij is one chain of multiply-adds over ascending k, and a row
+ * receives its terms in an order that is a function of G and D only, so bits depend neither on threads nor on who owns
+ * which rows.
  *
  * All arrays are back end memory. An operation is parallel inside and enqueued as if on the main stream; it may be
  * recorded. Not to be called from within for_each. */
@@ -48,7 +49,8 @@ typedef struct ec_supcon_finding {
 } ec_supcon_finding;
 
 /* Rows of both modalities sorted by class. Positions of class c in order are start[c] .. start[c+1]-1: its image rows
- * ascending, then from music[c] on its music rows ascending. A row is a global row; music rows are stored as G + row. */
+ * ascending, then from music[c] on its music rows ascending. A row is a global row; music rows are stored as G +
+ * row. */
 typedef struct ec_supcon_classes {
     int32_t most;         /* at least as many as there are classes */
     const int32_t *count; /* (1) how many there are */
@@ -80,12 +82,12 @@ struct ec_supcon_ops {
     /* Scratch for problems of G global rows of width D, rows of them own, in at most so many classes. */
     size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes);
 
-    /* Makes ready what gradient needs beside scratch (a GPU's library of products), so that it allocates nothing. Outside of
-     * recordings; z and scratch are not looked at. */
+    /* Makes ready what gradient needs beside scratch (a GPU's library of products), so that it allocates nothing.
+     * Outside of recordings; z and scratch are not looked at. */
     ec_status (*reserve)(ec_backend *be, const ec_supcon_problem *problem);
 
-    /* Multiplications and additions of the products that sums and gradient make together; runs nothing. z and scratch are
-     * not looked at. */
+    /* Multiplications and additions of the products that sums and gradient make together; runs nothing. z and scratch
+     * are not looked at. */
     double (*flops)(ec_backend *be, const ec_supcon_problem *problem);
 
     /* Looks through z (rows, dim) for rows of squared length above most. */
@@ -100,21 +102,22 @@ struct ec_supcon_ops {
 
     /* Positives by class sums. P_c is the sum of the rows of class c of one modality, n the number of positives.
      * own->positive: z_i . P_c / n (intra-modal: P_c - z_i, n - 1), 0 where there is none.
-     * grad[a] (B, D) is set to the positives' part of the gradient, given coefficient[d] = weight of direction d / (G t). */
+     * grad[a] (B, D) is set to the positives' part of the gradient, given coefficient[d] = weight of direction d / (G
+     * t). */
     ec_status (*positives)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
                            const double coefficient[EC_SUPCON_DIRECTIONS], const ec_supcon_rows *own,
                            float *const grad[2]);
 
-    /* From the pieces of all ranks, back to back (rank r has rows r B .. r B + B - 1): the losses, and what gradient needs
-     * of every row. weight (4, G) = coefficient / sum, 0 for anchors without a positive and where the coefficient is 0;
-     * shift (4, G) where row_shift is set; loss[d] = 1/G sum_i (ln2 shift_i + ln sum_i - positive_i / t) over anchors with a
-     * positive, 0 where the coefficient is 0. */
+    /* From the pieces of all ranks, back to back (rank r has rows r B .. r B + B - 1): the losses, and what gradient
+     * needs of every row. weight (4, G) = coefficient / sum, 0 for anchors without a positive and where the coefficient
+     * is 0; shift (4, G) where row_shift is set; loss[d] = 1/G sum_i (ln2 shift_i + ln sum_i - positive_i / t) over
+     * anchors with a positive, 0 where the coefficient is 0. */
     ec_status (*weights)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
-                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight, float *shift,
-                         double *loss);
+                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight,
+                         float *shift, double *loss);
 
-    /* Adds the sums over j above to grad[a] (B, D). weight, shift: (4, G), rows of all ranks; shift is not looked at unless
-     * row_shift is set. */
+    /* Adds the sums over j above to grad[a] (B, D). weight, shift: (4, G), rows of all ranks; shift is not looked at
+     * unless row_shift is set. */
     ec_status (*gradient)(ec_backend *be, const ec_supcon_problem *problem, const float *weight, const float *shift,
                           float *const grad[2]);
 };

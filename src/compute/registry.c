@@ -49,9 +49,9 @@ static void describe(int32_t number, const struct ec_cuda_compute *compute, ec_g
     }
     out->usable = !*d.unusable;
     if (out->usable) compute->kernels(number, kernels);
-    snprintf(out->text, sizeof out->text, "%s, %.1f GiB, %d multiprocessors, compute capability %d.%d, at %s%s%s%s", d.name,
-             (double)d.memory / (double)(1 << 30), d.multiprocessors, d.major, d.minor, d.bus, out->usable ? ", " : ": ",
-             d.unusable, kernels);
+    snprintf(out->text, sizeof out->text, "%s, %.1f GiB, %d multiprocessors, compute capability %d.%d, at %s%s%s%s",
+             d.name, (double)d.memory / (double)(1 << 30), d.multiprocessors, d.major, d.minor, d.bus,
+             out->usable ? ", " : ": ", d.unusable, kernels);
 }
 
 void ec__gpu_about(ec_gpu_about *out) {

@@ -27,7 +27,8 @@ static void handler(int number, siginfo_t *info, void *context) {
     }
     struct sigaction standard = {.sa_handler = SIG_DFL};
     sigaction(number, &standard, NULL);
-    if (info->si_code <= 0) raise(number); /* sent by a process; else the instruction is tried again, and ends this one */
+    /* Sent by a process; else the instruction is tried again, and ends this one. */
+    if (info->si_code <= 0) raise(number);
 }
 
 ec_status ec__mapped_catch(void) {

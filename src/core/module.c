@@ -125,7 +125,8 @@ const char *ec__module_cuda_path(void) { return cuda.loaded ? cuda.path : NULL; 
 ec_status ec__module_ffmpeg(const ec_module **out) {
     pthread_once(&ffmpeg_once, load_ffmpeg);
     if (!ffmpeg.loaded)
-        return EC_ERROR(EC_ERR_ENV, "sound, and pictures other than JPEG and PNG, need FFmpeg, which cannot be loaded: %s",
+        return EC_ERROR(EC_ERR_ENV,
+                        "sound, and pictures other than JPEG and PNG, need FFmpeg, which cannot be loaded: %s",
                         ffmpeg.reason);
     *out = ffmpeg.loaded;
     return EC_OK;

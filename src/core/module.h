@@ -38,8 +38,8 @@ ec_status ec__module_cuda(const ec_module **out);
 /* Where the module came from; NULL when none is loaded. */
 const char *ec__module_cuda_path(void);
 
-/* The module "emoclim_ffmpeg" likewise, from the folder of the program or ../lib/emoclim/modules. It is part of the program wherever that was built with
- * FFmpeg, so no variable of the environment changes it. */
+/* The module "emoclim_ffmpeg" likewise, from the folder of the program or ../lib/emoclim/modules. It is part of the
+ * program wherever that was built with FFmpeg, so no variable of the environment changes it. */
 ec_status ec__module_ffmpeg(const ec_module **out);
 
 #endif

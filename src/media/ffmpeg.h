@@ -1,6 +1,7 @@
 /* What knows FFmpeg: *_ffmpeg.c here and in data/, which take some 150 libraries to load. Programs that use the library
  * are linked with them. The program emoclim is not, since most of its commands do without: there the *_loaded.c twins
- * load the module emoclim_ffmpeg at the first sound, or picture other than JPEG and PNG, and call what is in this table. */
+ * load the module emoclim_ffmpeg at the first sound, or picture other than JPEG and PNG, and call what is in this
+ * table. */
 #ifndef EC_MEDIA_FFMPEG_H
 #define EC_MEDIA_FFMPEG_H
 

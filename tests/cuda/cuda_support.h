@@ -1,5 +1,5 @@
-/* What tests of the CUDA back end share. They run against whichever module EMOCLIM_MODULE_PATH names: the emulated one in
- * every test run (label cuemu), the real one on a machine with a GPU (label gpu). */
+/* What tests of the CUDA back end share. They run against whichever module EMOCLIM_MODULE_PATH names: the emulated one
+ * in every test run (label cuemu), the real one on a machine with a GPU (label gpu). */
 #ifndef EC_TEST_CUDA_SUPPORT_H
 #define EC_TEST_CUDA_SUPPORT_H
 
@@ -13,7 +13,8 @@ extern ec_backend *test_cpu, *test_cuda;
 int test_cuda_open(void **state);
 int test_cuda_close(void **state);
 
-/* An array in both memories. Contents: uniform in [-1, 1) of that seed; seed 0: undefined on the device, NaN on the CPU. */
+/* An array in both memories. Contents: uniform in [-1, 1) of that seed; seed 0: undefined on the device, NaN on the
+ * CPU. */
 typedef struct test_pair {
     float *cpu;  /* CPU back end's memory, which is the host's */
     float *cuda; /* device memory */

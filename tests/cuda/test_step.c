@@ -133,7 +133,8 @@ static void test_same_bits(void **unused) {
     }
 }
 
-/* Step 3 is bad, step 4 has been started when that is found out; then the run goes on with step 5 as if neither had been. */
+/* Step 3 is bad, step 4 has been started when that is found out; then the run goes on with step 5 as if neither had
+ * been. */
 static void check_bad_step(ec_backend *be) {
     enum { BAD = 3 };
     model plain = model_open(be, false), ahead = model_open(be, false);

@@ -269,7 +269,8 @@ static void check_problem(int64_t rows, int32_t dim, double temperature, int32_t
     outcome_free(&a), outcome_free(&b), problem_free(&p);
 }
 
-/* In float32: products keep 22 bits of each factor. The smaller the temperature, the more an error of a score weighs. */
+/* In float32: products keep 22 bits of each factor. The smaller the temperature, the more an error of a score
+ * weighs. */
 static void check_float32(int64_t rows, int32_t dim, double temperature, int32_t classes,
                           const double weight[EC_DIRECTIONS]) {
     const double limit = temperature < 0.05 ? 5e-5 : 1e-5;
@@ -392,8 +393,8 @@ static void check_ranks(ec_backend *cuda, int64_t rows, int32_t dim, double temp
     outcome_free(&one), problem_free(&p);
 }
 
-/* Own rows cut tiles, and of wide rows also pieces: 2 x 2 of 256 in bf16, and 128 in float32; with some of them ranks have
- * nothing to do. */
+/* Own rows cut tiles, and of wide rows also pieces: 2 x 2 of 256 in bf16, and 128 in float32; with some of them ranks
+ * have nothing to do. */
 static void test_ranks(void **state) {
     (void)state;
     for (int i = 0; i < PATH_COUNT; i++) {
@@ -488,8 +489,9 @@ static void check_strips(ec_backend *be, int64_t rows, int32_t dim, int32_t rank
     if (all) outcome_free(&one);
 }
 
-/* So many rows that a strip has two tiles, or three, and a rank owns parts of tiles and of strips: sums of one block alone, a
- * modality with itself, where rows get their sums from both sides; and of rows too wide to stay in shared memory. */
+/* So many rows that a strip has two tiles, or three, and a rank owns parts of tiles and of strips: sums of one block
+ * alone, a modality with itself, where rows get their sums from both sides; and of rows too wide to stay in shared
+ * memory. */
 static void test_strips(void **state) {
     (void)state;
     static const double image_alone[EC_DIRECTIONS] = {1, 0, 0, 0};

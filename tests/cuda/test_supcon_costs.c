@@ -25,8 +25,8 @@ static void test_flops(void **state) {
     assert_true(2 * test_cuda->supcon->flops(test_cuda, &wide) == 3 * all + 3 * all + 4 * all);
 }
 
-/* Beside embeddings and gradients (4 b D floats), on one rank: 2 b D floats of copies, at most b D of a piece, and what does
- * not grow with b D (rows of copies are padded to 128 bytes): so 8 b D are enough, and nothing is G x G. */
+/* Beside embeddings and gradients (4 b D floats), on one rank: 2 b D floats of copies, at most b D of a piece, and what
+ * does not grow with b D (rows of copies are padded to 128 bytes): so 8 b D are enough, and nothing is G x G. */
 static void check_scratch(ec_backend *cuda, int32_t rows, int32_t dim) {
     const double classes = 8, pad = 128.0 * rows + 4e4, strips = 192.0 * rows, sums = 4 * (classes + rows / 64.0) * dim;
     const double floats = 3.0 * rows * dim + pad + strips + sums;

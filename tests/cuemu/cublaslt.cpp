@@ -272,7 +272,8 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&chosen, algo, sizeof chosen);
     const Matrix ma = {a_layout, a}, mb = {b_layout, b}, md = {d_layout, d};
-    /* EMOCLIM_CUEMU_LT_COLUMNS=1: an algorithm is good for the number of columns that it was chosen for, and no other. */
+    /* EMOCLIM_CUEMU_LT_COLUMNS=1: an algorithm is good for the number of columns that it was chosen for, and no
+     * other. */
     if (chosen.n != now.n && getenv("EMOCLIM_CUEMU_LT_COLUMNS")) return CUBLAS_STATUS_NOT_SUPPORTED;
     /* Chosen for another problem? More or fewer columns are no matter to an algorithm that needs no workspace. */
     if (chosen.m != now.m || chosen.k != now.k || chosen.operations != now.operations ||

@@ -49,7 +49,8 @@ bool finish_one_copy();
 void check_block_end();
 void begin_kernel();
 
-/* block.cpp: for ThreadSanitizer, what the running thread did is known to those who wait at a barrier of that address. */
+/* block.cpp: for ThreadSanitizer, what the running thread did is known to those who wait at a barrier of that
+ * address. */
 void publish_at(void *barrier);
 
 /* stream.cpp: runs all that was enqueued anywhere. */

@@ -1,8 +1,8 @@
 /* Device memory, pinned memory, copies.
  *
- * An allocation of device memory is pages of its own between closed ones, filled with bytes 0xff (NaN as a float), its end
- * as near to the closed page as alignment allows. It is open to kernels and copies only. What is freed stays closed for
- * ever. */
+ * An allocation of device memory is pages of its own between closed ones, filled with bytes 0xff (NaN as a float), its
+ * end as near to the closed page as alignment allows. It is open to kernels and copies only. What is freed stays closed
+ * for ever. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>

@@ -1,8 +1,8 @@
 /* Streams, events and graphs.
  *
  * A stream is a queue of operations. Nothing runs before the host waits for something; then operations run one after
- * another, each the oldest of its stream, chosen by the seed among those that wait for no event: with seed 0 only what the
- * wanted one needs, else any. */
+ * another, each the oldest of its stream, chosen by the seed among those that wait for no event: with seed 0 only what
+ * the wanted one needs, else any. */
 #include <chrono>
 #include <cstdlib>
 #include <deque>

@@ -1,5 +1,5 @@
-/* Does the emulation find mistakes? Each case plants one and runs in a process of its own, with several seeds; beside it
- * runs the same without the mistake. */
+/* Does the emulation find mistakes? Each case plants one and runs in a process of its own, with several seeds; beside
+ * it runs the same without the mistake. */
 #include <cstdio>
 #include <cstdlib>
 #include <string>

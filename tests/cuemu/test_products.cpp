@@ -1,5 +1,6 @@
-/* A kernel of wgmma.cuh's instructions, right or with one mistake, for test_emulation.cpp: a warp copies panels into a ring
- * of two stages, a warpgroup multiplies them, rounds the sums to bfloat16 and multiplies these with the last panel. */
+/* A kernel of wgmma.cuh's instructions, right or with one mistake, for test_emulation.cpp: a warp copies panels into a
+ * ring of two stages, a warpgroup multiplies them, rounds the sums to bfloat16 and multiplies these with the last
+ * panel. */
 #include "test_products.h"
 
 #include <cstdio>

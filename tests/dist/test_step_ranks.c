@@ -1,6 +1,6 @@
 /* ranks: 1 2 3 4 6 8 */
-/* Training steps have the same bits on any number of ranks, for any accumulate and any number of threads: the state after
- * 30 steps with dropout, on all ranks, equals that of rank 0 training the whole batch alone. */
+/* Training steps have the same bits on any number of ranks, for any accumulate and any number of threads: the state
+ * after 30 steps with dropout, on all ranks, equals that of rank 0 training the whole batch alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

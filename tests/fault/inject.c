@@ -1,5 +1,5 @@
-/* Faults from outside the program: a library for LD_PRELOAD that counts the calls which change files below a folder, and
- * at the N-th of them kills ranks, or lets the call fail.
+/* Faults from outside the program: a library for LD_PRELOAD that counts the calls which change files below a folder,
+ * and at the N-th of them kills ranks, or lets the call fail.
  *
  *     FAULT_UNDER=/path    counted are calls on files whose absolute path begins with this
  *     FAULT_KINDS=a,b      counted are only these: open write sync truncate close rename link unlink folder line;

@@ -1,5 +1,5 @@
-/* Any bytes as a sound file: an error that names the file, or a waveform of finite samples that can be resampled and cut;
- * never a crash. Both readers see every input. */
+/* Any bytes as a sound file: an error that names the file, or a waveform of finite samples that can be resampled and
+ * cut; never a crash. Both readers see every input. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdint.h>

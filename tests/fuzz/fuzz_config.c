@@ -1,4 +1,5 @@
-/* Random text as a configuration, and as an override: an error or a configuration that prints and reads back the same. */
+/* Random text as a configuration, and as an override: an error or a configuration that prints and reads back the
+ * same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

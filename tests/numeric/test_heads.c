@@ -1,5 +1,5 @@
-/* One training step of the projection heads in detail, against heads.h5: embeddings, losses, gradients, statistics. Each
- * group runs with several cuts into shards and groups, and in fast mode. */
+/* One training step of the projection heads in detail, against heads.h5: embeddings, losses, gradients, statistics.
+ * Each group runs with several cuts into shards and groups, and in fast mode. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

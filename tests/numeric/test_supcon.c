@@ -162,8 +162,8 @@ static double norm(const double *x, int64_t n) {
     return sqrt(sum);
 }
 
-/* The same, where the gradient may be almost nothing beside its two parts (well separated classes: p - 1 with p close to
- * 1): single precision then owes accuracy to the larger of gradient and part. */
+/* The same, where the gradient may be almost nothing beside its two parts (well separated classes: p - 1 with p close
+ * to 1): single precision then owes accuracy to the larger of gradient and part. */
 static void check_grads_by_part(const char *what, const supcon_case *c) {
     char text[512];
     const int64_t count = c->config.global_rows * c->config.dim;

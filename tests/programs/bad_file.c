@@ -2,8 +2,8 @@
  *
  *   bad_file nan CACHE                       one feature becomes NaN, and all checksums are right
  *   bad_file delete FILE DATASET             removes a data set
- *   bad_file replace FILE DATASET TYPE DIM...  puts another one in its place, of zeros, or without storage where it is large
- *   bad_file add FILE DATASET TYPE DIM...      adds one
+ *   bad_file replace FILE DATASET TYPE DIM...  puts another one in its place, of zeros, or without storage where it is
+ *   large bad_file add FILE DATASET TYPE DIM...      adds one
  *   bad_file text FILE ATTRIBUTE TEXT        gives an attribute of the file another text
  *
  * TYPE: f16 f32 f64 i32 u8. FILE is changed in place. Exit status 1 where that does not work. */

@@ -1,5 +1,5 @@
-/* Writes an index of random directions for a checkpoint: make_index CHECKPOINT INDEX ROWS. For timing a search over more
- * tracks than there are recordings at hand. */
+/* Writes an index of random directions for a checkpoint: make_index CHECKPOINT INDEX ROWS. For timing a search over
+ * more tracks than there are recordings at hand. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Runs that are meant to die. Such a run cannot report about itself: a test program starts mpirun on itself with the name
- * of a fault, and looks at the exit code, the time and the log. Several trials at a time mostly wait together. */
+/* Runs that are meant to die. Such a run cannot report about itself: a test program starts mpirun on itself with the
+ * name of a fault, and looks at the exit code, the time and the log. Several trials at a time mostly wait together. */
 #ifndef EC_TEST_TRIAL_H
 #define EC_TEST_TRIAL_H
 

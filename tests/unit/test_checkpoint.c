@@ -401,7 +401,8 @@ static void test_folder_of_checkpoints(void **state) {
     free(folder);
 }
 
-/* Steps 70, 140, ... are saved, one at a time, and after each the folder is pruned: of every 200 steps the first stays. */
+/* Steps 70, 140, ... are saved, one at a time, and after each the folder is pruned: of every 200 steps the first
+ * stays. */
 static void test_keep_every(void **state) {
     (void)state;
     static const int64_t expected[] = {210, 420, 630, 840, 910, 980};

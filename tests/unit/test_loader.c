@@ -162,8 +162,8 @@ static bool memory_good(void *arg, int64_t row) {
     return arg == &memory[EC_IMAGE] ? label[row] != 3 && row % 5 != 0 : row == 2;
 }
 
-/* Rows that cannot be read: others of their class take their place where there are any, others at all where not, and the
- * same ones on any number of ranks; positions of good rows keep them. */
+/* Rows that cannot be read: others of their class take their place where there are any, others at all where not, and
+ * the same ones on any number of ranks; positions of good rows keep them. */
 static void test_replaced_rows(void **state) {
     (void)state;
     enum { STEPS = 30 };

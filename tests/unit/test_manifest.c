@@ -22,7 +22,8 @@ static ec_status parse(const char *text, size_t count, const char *folder, ec_ma
 
 static void test_good(void **state) {
     (void)state;
-    /* byte-order mark, CR LF and LF, columns in another order, quoting, an extra column, empty lines, no last line end */
+    /* byte-order mark, CR LF and LF, columns in another order, quoting, an extra column, empty lines, no last line
+     * end */
     const char text[] = "\xef\xbb\xbf" "label,note,path,end_s,split,start_s\r\n"
                         "joy,x,\"a, b.wav\",2.5,train,0.5\r\n"
                         "\r\n"

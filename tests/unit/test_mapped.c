@@ -23,8 +23,8 @@ typedef struct file {
     ec_mapped map;
 } file;
 
-/* Of PAGES pages after OFFSET others, all ones; the last page is then cut off. The handler is installed anew: cmocka has
- * one of its own for the time of a test. */
+/* Of PAGES pages after OFFSET others, all ones; the last page is then cut off. The handler is installed anew: cmocka
+ * has one of its own for the time of a test. */
 static void make_file(file *f) {
     CHECK_OK(ec__mapped_catch());
     *f = (file){.path = "/tmp/emoclim-mapped-XXXXXX", .page = (size_t)sysconf(_SC_PAGESIZE)};

@@ -1,5 +1,5 @@
-/* The thread pool with more threads than processors and with jobs of every small size: every task once, every worker once
- * where asked, errors of the lowest task, nested runs in place. */
+/* The thread pool with more threads than processors and with jobs of every small size: every task once, every worker
+ * once where asked, errors of the lowest task, nested runs in place. */
 #include <stdatomic.h>
 #include <stdio.h>
 

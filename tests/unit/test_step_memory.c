@@ -1,7 +1,7 @@
-/* A training step allocates nothing, from the second on, neither alone nor in a run with its loader thread. malloc and its
- * kin are replaced by versions that count and pass on to the C library's. Code of this program must not call them at all;
- * oneDNN makes a list of arguments for each call, which is small and gone when the call returns: of libraries nothing large
- * and nothing that outlives the step is let pass. */
+/* A training step allocates nothing, from the second on, neither alone nor in a run with its loader thread. malloc and
+ * its kin are replaced by versions that count and pass on to the C library's. Code of this program must not call them
+ * at all; oneDNN makes a list of arguments for each call, which is small and gone when the call returns: of libraries
+ * nothing large and nothing that outlives the step is let pass. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <stdatomic.h>

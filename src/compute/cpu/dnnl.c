@@ -103,7 +103,8 @@ static ec_status reserve_scratch(ec_cpu_dnnl *dnnl, size_t bytes) {
     return EC_OK;
 }
 
-ec_status ec__cpu_dnnl_get(ec_cpu_dnnl *dnnl, ec_dnnl_make_fn make, const void *key, size_t key_bytes, ec_dnnl_op **out) {
+ec_status ec__cpu_dnnl_get(ec_cpu_dnnl *dnnl, ec_dnnl_make_fn make, const void *key, size_t key_bytes,
+                           ec_dnnl_op **out) {
     ec_status status = EC_OK;
     entry *fresh = NULL;
     if (key_bytes > KEY_BYTES) EC_FAIL(EC_ERR_BUG, "a oneDNN key of %zu bytes", key_bytes);

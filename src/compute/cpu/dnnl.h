@@ -1,8 +1,8 @@
 /* oneDNN as one worker uses it: an engine, a stream and the primitives made so far.
  *
  * oneDNN cuts a primitive's work by the number of OpenMP threads at its creation, and its sums with it. Every worker of
- * the pool therefore runs oneDNN on one thread, and bits do not depend on how many workers there are. Making a primitive
- * costs 100 us and more; finding one here costs a hash. */
+ * the pool therefore runs oneDNN on one thread, and bits do not depend on how many workers there are. Making a
+ * primitive costs 100 us and more; finding one here costs a hash. */
 #ifndef EC_COMPUTE_CPU_DNNL_H
 #define EC_COMPUTE_CPU_DNNL_H
 
@@ -31,7 +31,8 @@ dnnl_engine_t ec__cpu_dnnl_engine(const ec_cpu_dnnl *dnnl);
 
 /* The op for key (of key_bytes, at most 256), from the cache or made by make. Owned by the cache. make tells kinds of
  * operation apart. */
-ec_status ec__cpu_dnnl_get(ec_cpu_dnnl *dnnl, ec_dnnl_make_fn make, const void *key, size_t key_bytes, ec_dnnl_op **out);
+ec_status ec__cpu_dnnl_get(ec_cpu_dnnl *dnnl, ec_dnnl_make_fn make, const void *key, size_t key_bytes,
+                           ec_dnnl_op **out);
 
 /* Adds an argument (for make functions): arg is DNNL_ARG_*, described by md. */
 ec_status ec__cpu_dnnl_arg(ec_cpu_dnnl *dnnl, ec_dnnl_op *op, int arg, const dnnl_memory_desc_t *md);

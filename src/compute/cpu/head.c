@@ -18,14 +18,15 @@ static const ec_cpu_head_table *loops(void) {
     return &ec__cpu_head_base;
 }
 
-static ec_status row_scales(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const float *x, float *scale) {
+static ec_status row_scales(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const float *x,
+                            float *scale) {
     (void)be, (void)stream;
     loops()->row_scales(rows, width, x, scale);
     return EC_OK;
 }
 
-static ec_status scale_rows(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, float *h, const float *scale,
-                            const float *bias) {
+static ec_status scale_rows(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, float *h,
+                            const float *scale, const float *bias) {
     (void)be, (void)stream;
     loops()->scale_rows(rows, width, h, scale, bias);
     return EC_OK;

@@ -44,8 +44,8 @@ static void scale_rows(int32_t rows, int32_t width, float *h, const float *scale
 }
 
 /* One column tile of one block of rows for bn_leaf. */
-INLINE void leaf_tile(int32_t rows, int32_t w, int32_t ld, float *h, const float *scale, const float *bias, int32_t before,
-                      float *mean, float *m2) {
+INLINE void leaf_tile(int32_t rows, int32_t w, int32_t ld, float *h, const float *scale, const float *bias,
+                      int32_t before, float *mean, float *m2) {
     float sum[TILE] = {0}, square[TILE] = {0};
     for (int32_t i = 0; i < rows; i++) {
         float *row = h + (int64_t)i * ld, s = scale ? scale[i] : 1.f;
@@ -172,7 +172,8 @@ static void bn_backward_leaf(int32_t rows, int32_t width, const ec_bn *bn, float
             const ec_bn at = {.mean = bn->mean + j, .inv_std = bn->inv_std + j};
             int64_t k = (int64_t)i * width + j;
             if (width - j >= TILE)
-                backward_leaf_tile(n, TILE, width, &at, dropout_scale, h + k, a + k, d + k, fresh, sum_d + j, sum_dx + j);
+                backward_leaf_tile(n, TILE, width, &at, dropout_scale, h + k, a + k, d + k, fresh, sum_d + j,
+                                   sum_dx + j);
             else
                 backward_leaf_tile(n, width - j, width, &at, dropout_scale, h + k, a + k, d + k, fresh, sum_d + j,
                                    sum_dx + j);
@@ -197,8 +198,8 @@ INLINE void backward_tile(int32_t rows, int32_t w, int32_t ld, const ec_bn *bn, 
     }
 }
 
-static void bn_backward(int32_t rows, int32_t width, const ec_bn *bn, int64_t n, const float *sum_d, const float *sum_dx,
-                        const float *scale, const float *h, float *d) {
+static void bn_backward(int32_t rows, int32_t width, const ec_bn *bn, int64_t n, const float *sum_d,
+                        const float *sum_dx, const float *scale, const float *h, float *d) {
     float inverse_n = (float)(1.0 / (double)n);
     for (int32_t j = 0; j < width; j += TILE) {
         const ec_bn at = {bn->mean + j, bn->inv_std + j, bn->gamma + j, NULL};

@@ -13,8 +13,8 @@ typedef struct ec_cpu_head_table {
                        const float *h, float *a);
     void (*bn_backward_leaf)(int32_t rows, int32_t width, const ec_bn *bn, float dropout_scale, const float *h,
                              const float *a, float *d, int32_t before, float *sum_d, float *sum_dx);
-    void (*bn_backward)(int32_t rows, int32_t width, const ec_bn *bn, int64_t n, const float *sum_d, const float *sum_dx,
-                        const float *scale, const float *h, float *d);
+    void (*bn_backward)(int32_t rows, int32_t width, const ec_bn *bn, int64_t n, const float *sum_d,
+                        const float *sum_dx, const float *scale, const float *h, float *d);
     void (*l2_forward)(int32_t rows, int32_t width, const float *y, float *z, float *inv_norm);
     void (*l2_backward)(int32_t rows, int32_t width, const float *z, const float *inv_norm, const float *dz, float *dy,
                         int32_t before, float *sum);

@@ -9,8 +9,8 @@
 
 enum { ROUNDS = 200000, RUNS = 8 };
 
-/* Multiply-adds on enough independent chains to fill two units of four cycles' latency. Each returns the operations done;
- * the result goes through *sink so that it is not optimised away. */
+/* Multiply-adds on enough independent chains to fill two units of four cycles' latency. Each returns the operations
+ * done; the result goes through *sink so that it is not optimised away. */
 typedef double (*burn_fn)(volatile float *sink);
 
 static double burn_generic(volatile float *sink) {

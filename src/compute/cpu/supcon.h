@@ -58,13 +58,14 @@ ec_supcon_plan ec__supcon_plan_of(ec_backend *be, const ec_supcon_problem *probl
 ec_status ec__supcon_pack(ec_backend *be, const ec_supcon_plan *plan, const ec_supcon_problem *problem);
 
 /* The second block of a pair, packed by columns. */
-const float *ec__supcon_columns(const ec_supcon_plan *plan, const ec_supcon_problem *problem, const ec_supcon_work *work,
-                                const ec_supcon_span *second);
+const float *ec__supcon_columns(const ec_supcon_plan *plan, const ec_supcon_problem *problem,
+                                const ec_supcon_work *work, const ec_supcon_span *second);
 
 ec_supcon_span ec__supcon_span(const ec_supcon_problem *problem, int32_t modality, int64_t row, int32_t rows);
 
 /* Does one pair of blocks; first == second for a block with itself. */
-typedef void (*ec_supcon_pair_fn)(void *arg, ec_supcon_work *work, const ec_supcon_span *first, const ec_supcon_span *second);
+typedef void (*ec_supcon_pair_fn)(void *arg, ec_supcon_work *work, const ec_supcon_span *first,
+                                  const ec_supcon_span *second);
 
 /* Calls fn for every pair in which this rank owns rows and whose block of the matrix is wanted. */
 ec_status ec__supcon_walk(ec_backend *be, const ec_supcon_plan *plan, const ec_supcon_problem *problem,

@@ -1,9 +1,9 @@
 /* Tiles of the streaming SupCon loss on one core. One source, supcon_kernel.inc.h, is compiled for several instruction
  * sets; the best one that the processor has is taken at run time.
  *
- * A tile is rows x columns dot products, the rows of block A against the rows of block B. It is worked in micro tiles of
- * mr x nr that start at the tile's first row and column, and each of them does the same arithmetic whichever others are
- * made with it: asking for a part of the rows or columns changes no bit of that part. */
+ * A tile is rows x columns dot products, the rows of block A against the rows of block B. It is worked in micro tiles
+ * of mr x nr that start at the tile's first row and column, and each of them does the same arithmetic whichever others
+ * are made with it: asking for a part of the rows or columns changes no bit of that part. */
 #ifndef EC_COMPUTE_CPU_SUPCON_KERNEL_H
 #define EC_COMPUTE_CPU_SUPCON_KERNEL_H
 
@@ -13,7 +13,7 @@
 
 enum {
     EC_SUPCON_TILE = 128,   /* most rows and columns of a tile */
-    EC_SUPCON_TILE_LD = 160 /* row distance of a tile in memory: no power of two, so that columns spread over the L1 sets */
+    EC_SUPCON_TILE_LD = 160 /* row distance of a tile in memory: no power of two, so columns spread over the L1 sets */
 };
 
 /* y of an entry that does not count, and the shift of a sum without terms: 2 to its power is 0, or below any normal
@@ -39,8 +39,8 @@ typedef struct ec_supcon_kernel {
     /* The last dim % nr columns of z: tail[r][c], nr wide, 0 past the last column. Nothing where nr divides dim. */
     void (*pack_tail)(const float *z, int32_t rows, int32_t dim, float *tail);
 
-    /* e = 2^(scale * a . b - shift). row_sum (rows) and column_sum (columns, rounded up to nr) receive the sums of e over
-     * the part made; values for rows or columns outside of the part are undefined. */
+    /* e = 2^(scale * a . b - shift). row_sum (rows) and column_sum (columns, rounded up to nr) receive the sums of e
+     * over the part made; values for rows or columns outside of the part are undefined. */
     void (*sums)(const ec_supcon_tile *tile, float *row_sum, float *column_sum);
     /* w[r][c] = e * (row_weight[r] + column_weight[c]). column_weight is readable up to a multiple of nr. w holds rows
      * rounded up to mr, and columns rounded up to nr; padding becomes 0. */

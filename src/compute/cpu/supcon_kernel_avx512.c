@@ -49,8 +49,10 @@ static inline void transpose(const float *from, long ld, float *to, long to_ld) 
         }
     /* r[4 q + j] holds, in its quarter h, column 4 h + j of rows 4 q .. 4 q + 3. */
     for (int j = 0; j < 4; j++) {
-        const vec low01 = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), low23 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
-        const vec high01 = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd), high23 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+        const vec low01 = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88),
+                  low23 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+        const vec high01 = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd),
+                  high23 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
         vstore(to + (0 + j) * to_ld, _mm512_shuffle_f32x4(low01, low23, 0x88));
         vstore(to + (8 + j) * to_ld, _mm512_shuffle_f32x4(low01, low23, 0xdd));
         vstore(to + (4 + j) * to_ld, _mm512_shuffle_f32x4(high01, high23, 0x88));

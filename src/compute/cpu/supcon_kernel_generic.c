@@ -1,5 +1,5 @@
-/* The SupCon tiles for any processor: four lanes in the vector extension of GNU C, which gcc and clang turn into whatever
- * the target has; a multiply and an add in place of a fused one, which not every target has. */
+/* The SupCon tiles for any processor: four lanes in the vector extension of GNU C, which gcc and clang turn into
+ * whatever the target has; a multiply and an add in place of a fused one, which not every target has. */
 #include <stdint.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* The positives of the SupCon loss: one task a class, sums in double precision over the class's rows in ascending order. */
+/* The positives of the SupCon loss: one task a class, sums in double precision over the class's rows in ascending
+ * order. */
 #include <string.h>
 
 #include "compute/cpu/supcon.h"
@@ -36,9 +37,11 @@ static void do_rows(const job *j, int32_t modality, const members *mine, const d
     const ec_supcon_problem *p = j->problem;
     const int32_t dim = p->dim;
     const int32_t intra = ec__supcon_direction(modality, modality);
-    const int32_t cross = ec__supcon_direction(modality, 1 - modality), back = ec__supcon_direction(1 - modality, modality);
+    const int32_t cross = ec__supcon_direction(modality, 1 - modality),
+                  back = ec__supcon_direction(1 - modality, modality);
     const bool has_intra = mine->count > 1, has_cross = others->count > 0;
-    /* As an anchor z_i pulls towards the mean of its positives; as a positive it is pulled by every anchor of its class. */
+    /* As an anchor z_i pulls towards the mean of its positives; as a positive it is pulled by every anchor of its
+     * class. */
     const double by_intra = has_intra ? 2 * j->coefficient[intra] / (mine->count - 1) : 0;
     const double by_cross =
         mine->count > 0 && has_cross ? j->coefficient[cross] / others->count + j->coefficient[back] / mine->count : 0;

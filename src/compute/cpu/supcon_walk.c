@@ -2,7 +2,8 @@
 
 #include "compute/cpu/supcon.h"
 
-/* Most floats a modality that are packed once for all tasks; above, memory matters more than the 3 % of packing again. */
+/* Most floats a modality that are packed once for all tasks; above, memory matters more than the 3 % of packing
+ * again. */
 static const size_t PACK_ALL = 1 << 20;
 
 static int32_t round_up(int32_t x, int32_t to) { return (x + to - 1) / to * to; }
@@ -77,8 +78,8 @@ ec_status ec__supcon_pack(ec_backend *be, const ec_supcon_plan *plan, const ec_s
     return EC_OK;
 }
 
-const float *ec__supcon_columns(const ec_supcon_plan *plan, const ec_supcon_problem *problem, const ec_supcon_work *work,
-                                const ec_supcon_span *second) {
+const float *ec__supcon_columns(const ec_supcon_plan *plan, const ec_supcon_problem *problem,
+                                const ec_supcon_work *work, const ec_supcon_span *second) {
     const ptrdiff_t at = second->row * plan->dim;
     if (plan->packed) return plan->columns[second->modality] + at;
     plan->kernel->pack_columns(problem->z[second->modality] + at, second->rows, plan->dim, work->columns);
@@ -156,7 +157,8 @@ static ec_status walk_task(void *arg, int32_t task, ec_stream *stream) {
 ec_status ec__supcon_walk(ec_backend *be, const ec_supcon_plan *plan, const ec_supcon_problem *problem,
                           ec_supcon_pair_fn fn, void *arg) {
     walk w = {.plan = plan, .problem = problem, .fn = fn, .arg = arg};
-    for (int32_t b = 0; b < 2 * plan->blocks; b++) atomic_store_explicit(&plan->turn[b].rounds, 0, memory_order_relaxed);
+    for (int32_t b = 0; b < 2 * plan->blocks; b++)
+        atomic_store_explicit(&plan->turn[b].rounds, 0, memory_order_relaxed);
     EC_RETURN_IF(be->for_each(be, plan->tasks, walk_task, &w));
     return EC_OK;
 }

@@ -24,8 +24,8 @@ static void mark_anchors(const job *j, int32_t anchor, int32_t candidate, float 
     }
 }
 
-/* Rows in ascending order. A direction of weight 0 may share its block of the matrix with one that counts, so its shifts
- * have to be known. */
+/* Rows in ascending order. A direction of weight 0 may share its block of the matrix with one that counts, so its
+ * shifts have to be known. */
 static double finish(const job *j, int32_t d, float *all_weights, float *all_shifts) {
     const ec_supcon_problem *p = j->problem;
     const double coefficient = j->coefficient[d], ln2 = 0.69314718055994531;

@@ -1,7 +1,8 @@
-/* Instructions of compute capability 8.0 that C++ has no words for: matrix products on a warp's registers, the loads that
- * feed them, and copies to shared memory that run beside the arithmetic. Inline PTX is here and in wgmma.cuh only.
+/* Instructions of compute capability 8.0 that C++ has no words for: matrix products on a warp's registers, the loads
+ * that feed them, and copies to shared memory that run beside the arithmetic. Inline PTX is here and in wgmma.cuh only.
  *
- * Lane l of a warp has g = l / 4 and t = l % 4. Fragments, as the PTX manual (warp-level matrix instructions) lays them out:
+ * Lane l of a warp has g = l / 4 and t = l % 4. Fragments, as the PTX manual (warp-level matrix instructions) lays them
+ * out:
  *
  *   m16n8k16, bfloat16, two values a word, the lower k in the lower half; k, k + 1 below:
  *     a[0] (row g, k 2t)   a[1] (row g + 8, k 2t)   a[2] (row g, k 2t + 8)   a[3] (row g + 8, k 2t + 8)
@@ -57,9 +58,9 @@ static __device__ __forceinline__ void ec__load_matrices_transposed(uint32_t to[
                  : "memory");
 }
 
-/* Starts a copy of 16 (4) bytes, both ends aligned to as many, from global to shared memory. Copies started so far form a
- * group at ec__copy_commit; ec__copy_wait<N> waits until at most the N latest groups of this thread are still under way.
- * Other threads see what was copied after a barrier. */
+/* Starts a copy of 16 (4) bytes, both ends aligned to as many, from global to shared memory. Copies started so far form
+ * a group at ec__copy_commit; ec__copy_wait<N> waits until at most the N latest groups of this thread are still under
+ * way. Other threads see what was copied after a barrier. */
 static __device__ __forceinline__ void ec__copy16(void *to_shared, const void *from_global) {
     const uint32_t to = (uint32_t)__cvta_generic_to_shared(to_shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from_global) : "memory");

@@ -9,7 +9,8 @@ ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, int64_t global_ro
                                     int32_t classes, ec_arena *arena) {
     enum { TILE = EC_SUPCON_CUDA_TILE, STRIPS = EC_SUPCON_CUDA_STRIPS };
     const int64_t tiles = (global_rows + TILE - 1) / TILE, element = math == EC_MATH_BF16 ? 2 : 4;
-    ec_supcon_cuda plan = {.math = math, .global_rows = (int32_t)global_rows, .dim = dim, .rows = rows, .classes = classes};
+    ec_supcon_cuda plan = {
+        .math = math, .global_rows = (int32_t)global_rows, .dim = dim, .rows = rows, .classes = classes};
     plan.padded_rows = (int32_t)(tiles * TILE);
     plan.pitch = round_up(dim * element, 128);
     plan.strip = (int32_t)((tiles + STRIPS - 1) / STRIPS * TILE);
@@ -69,9 +70,9 @@ static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {
     return ec__supcon_cuda_reserve(be, &plan);
 }
 
-/* A block of the matrix of a modality with itself: sums make a pair of own rows once for both of them, a pair with another
- * rank's row for the own one; the gradient of narrow rows takes a score and a product, each 2 D, for every own row and each
- * of all rows. The cross-modal block is twice as large, and costs as much for each of its directions. */
+/* A block of the matrix of a modality with itself: sums make a pair of own rows once for both of them, a pair with
+ * another rank's row for the own one; the gradient of narrow rows takes a score and a product, each 2 D, for every own
+ * row and each of all rows. The cross-modal block is twice as large, and costs as much for each of its directions. */
 static double flops(ec_backend *be, const ec_supcon_problem *p) {
     const double own = p->rows, all = (double)p->global_rows, dim = p->dim;
     const double blocks = (p->intra[0] ? 1 : 0) + (p->intra[1] ? 1 : 0) + (p->cross ? 2 : 0);
@@ -110,10 +111,11 @@ static ec_status positives(ec_backend *be, const ec_supcon_problem *problem, con
 }
 
 static ec_status weights(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
-                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight, float *shift,
-                         double *loss) {
+                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight,
+                         float *shift, double *loss) {
     const ec_supcon_cuda plan = plan_of(be, problem, classes->most);
-    return ec__supcon_cuda_weights(be->main_stream(be), &plan, problem, classes, coefficient, pieces, weight, shift, loss);
+    return ec__supcon_cuda_weights(be->main_stream(be), &plan, problem, classes, coefficient, pieces, weight, shift,
+                                   loss);
 }
 
 /* Half tiles where whole ones leave multiprocessors without work. EMOCLIM_SUPCON_ROWS=64|128 decides otherwise, for

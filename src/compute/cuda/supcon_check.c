@@ -1,5 +1,5 @@
-/* Which SupCon kernels a back end takes, and whether those for compute capability 9.0 do on its device what the portable
- * ones do: they are made from the manual and were never run on one. */
+/* Which SupCon kernels a back end takes, and whether those for compute capability 9.0 do on its device what the
+ * portable ones do: they are made from the manual and were never run on one. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +70,8 @@ static ec_status run(ec_cuda_backend *be, trial *t, bool hopper) {
     return memory->download(&be->base, stream, t->made[hopper] + t->bytes[0], t->grad[0], t->bytes[1]);
 }
 
-/* How far the sums' logarithms, and the gradients beside their largest value, lie apart; infinite where one is no number. */
+/* How far the sums' logarithms, and the gradients beside their largest value, lie apart; infinite where one is no
+ * number. */
 static void compare(const trial *t, double *sums, double *gradients) {
     double off = 0, largest = 0;
     const ec_supcon_rows a = ec__supcon_rows_in(t->made[0], ROWS), b = ec__supcon_rows_in(t->made[1], ROWS);
@@ -93,8 +94,14 @@ static ec_status try_width(ec_cuda_backend *be, int32_t dim, bool row_shift, dou
     ec_status status = EC_OK;
     ec_backend *base = &be->base;
     char *host = NULL;
-    trial t = {.problem = {.global_rows = ROWS, .dim = dim, .rows = ROWS, .intra = {true, true}, .cross = true, .scale = 8,
-                           .row_shift = row_shift, .shared_shift = 8}};
+    trial t = {.problem = {.global_rows = ROWS,
+                           .dim = dim,
+                           .rows = ROWS,
+                           .intra = {true, true},
+                           .cross = true,
+                           .scale = 8,
+                           .row_shift = row_shift,
+                           .shared_shift = 8}};
     t.bytes[0] = ec__supcon_rows_bytes(ROWS);
     t.bytes[1] = 2 * ROWS * (size_t)dim * sizeof(float);
     be->hopper = true; /* scratch is enough for either */
@@ -126,21 +133,24 @@ static ec_status check(ec_cuda_backend *be, bool *right) {
     for (size_t i = 0; i < sizeof shape / sizeof shape[0] && *right; i++) {
         double sums = 0, gradients = 0;
         if (try_width(be, shape[i].dim, shape[i].row_shift, &sums, &gradients) != EC_OK) {
-            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: %s", be->device,
-                    ec_error_last()->text);
+            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: %s",
+                    be->device, ec_error_last()->text);
             ec_error_clear();
             *right = false;
             /* A kernel that touched what is not its own takes the process's whole use of the GPU along. */
             const cudaError_t left = cudaStreamSynchronize(be->stream[0].queue);
             if (left == cudaSuccess) return EC_OK;
             (void)cudaGetLastError();
-            return EC_ERROR(EC_ERR_ENV, "GPU %d is lost to this process since it tried the SupCon kernels for compute capability "
-                            "9.0 (%s): EMOCLIM_SUPCON=portable does without them", be->device, cudaGetErrorName(left));
+            return EC_ERROR(EC_ERR_ENV,
+                            "GPU %d is lost to this process since it tried the SupCon kernels for compute capability "
+                            "9.0 (%s): EMOCLIM_SUPCON=portable does without them",
+                            be->device, cudaGetErrorName(left));
         }
         *right = sums <= SUM_MOST && gradients <= GRADIENT_MOST;
         if (!*right)
-            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: at width %d the "
-                    "logarithms of sums differ by %g (at most %g), the gradient by %g of its largest value (at most %g)",
+            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: at width "
+                    "%d the logarithms of sums differ by %g (at most %g), the gradient by %g of its largest value (at "
+                    "most %g)",
                     be->device, shape[i].dim, sums, SUM_MOST, gradients, GRADIENT_MOST);
     }
     return EC_OK;
@@ -157,7 +167,8 @@ ec_status ec__supcon_choose(ec_cuda_backend *be) {
     if (asked && strcmp(asked, "portable") != 0 && strcmp(asked, "hopper") != 0)
         return EC_ERROR(EC_ERR_ENV, "EMOCLIM_SUPCON=%s: it may be portable or hopper", asked);
     if (asked && strcmp(asked, "hopper") == 0 && be->base.math == EC_MATH_BF16 && !possible)
-        return EC_ERROR(EC_ERR_ENV, "EMOCLIM_SUPCON=hopper: GPU %d has compute capability %d.%d; those kernels need 9.0",
+        return EC_ERROR(EC_ERR_ENV,
+                        "EMOCLIM_SUPCON=hopper: GPU %d has compute capability %d.%d; those kernels need 9.0",
                         be->device, major, minor);
     if (!possible || (asked && strcmp(asked, "portable") == 0)) return EC_OK;
     bool right = true;

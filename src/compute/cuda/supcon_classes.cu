@@ -213,7 +213,8 @@ __global__ void weight_kernel(const __grid_constant__ weight_arguments p) {
 __global__ void loss_kernel(const __grid_constant__ weight_arguments p, int32_t blocks) {
     __shared__ double shared[THREADS / EC_WARP];
     double sum = 0;
-    for (int32_t n = (int32_t)threadIdx.x; n < blocks; n += THREADS) sum += p.term_sum[(int64_t)blockIdx.x * blocks + n];
+    for (int32_t n = (int32_t)threadIdx.x; n < blocks; n += THREADS)
+        sum += p.term_sum[(int64_t)blockIdx.x * blocks + n];
     sum = sum_of_block(sum, shared);
     if (threadIdx.x == 0) p.loss[blockIdx.x] = sum / (double)p.lists.global_rows;
 }
@@ -241,7 +242,8 @@ ec_status ec__supcon_cuda_positives(ec_stream *stream, const ec_supcon_cuda *pla
     const unsigned across = plan->dim > EC_WARP ? 128 : EC_WARP; /* threads along D */
     const unsigned warps = THREADS / EC_WARP;
     EC_RETURN_IF(EC_LAUNCH(chunk_kernel, (unsigned)plan->chunks, across, 0, stream, p));
-    EC_RETURN_IF(EC_LAUNCH(class_kernel, ec__cuda_blocks(2 * (int64_t)plan->classes, 1, MOST_BLOCKS), across, 0, stream, p));
+    EC_RETURN_IF(
+        EC_LAUNCH(class_kernel, ec__cuda_blocks(2 * (int64_t)plan->classes, 1, MOST_BLOCKS), across, 0, stream, p));
     return EC_LAUNCH(positive_kernel, (2 * (unsigned)plan->global_rows + warps - 1) / warps, THREADS, 0, stream, p);
 }
 

@@ -1,5 +1,5 @@
-/* The gradient for D up to 128. A block of threads owns 128 rows of one modality, or 64 where that gives too few blocks for
- * the device (the bits are the same: a row does not see its tile), and walks through all rows of Z in order;
+/* The gradient for D up to 128. A block of threads owns 128 rows of one modality, or 64 where that gives too few blocks
+ * for the device (the bits are the same: a row does not see its tile), and walks through all rows of Z in order;
  * a stage of shared memory holds some of them in full width, and serves both products: scores, and weights times rows.
  * Each of these second products is made from 0 and then added, so a row's sum is a chain in the order of Z. */
 #include "compute/cuda/supcon_weigh.cuh"
@@ -44,9 +44,10 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
             dots.zero();
             for (int k = 0; k < p.panels; k++)
                 add_scores<M>(at, memory + k * S::OWN_PANEL, z + k * S::COLUMN_PANEL, dots);
-            weigh<M, ROW_SHIFT, S::COLUMNS>(p, at, tile, rows, columns[stage], dots, [&](int row, int c, float w0, float w1) {
-                store_weights<OWN>(M(), memory + S::WEIGHTS, row, c, w0, w1);
-            });
+            weigh<M, ROW_SHIFT, S::COLUMNS>(p, at, tile, rows, columns[stage], dots,
+                                            [&](int row, int c, float w0, float w1) {
+                                                store_weights<OWN>(M(), memory + S::WEIGHTS, row, c, w0, w1);
+                                            });
         }
         __syncthreads();
         tile_sums<S::WIDE> sums;
@@ -83,8 +84,8 @@ __global__ void __launch_bounds__(THREADS, OWN == TILE ? 1 : M::BLOCKS)
 template <class M, bool ROW_SHIFT, int OWN> ec_status launch(ec_stream *stream, const gradient_arguments &p) {
     constexpr int BYTES = shape<M, OWN>::TOTAL;
     EC_RETURN_IF(EC_SHARED_BYTES((gradient_kernel<M, ROW_SHIFT, OWN>), BYTES));
-    return EC_LAUNCH((gradient_kernel<M, ROW_SHIFT, OWN>), dim3((unsigned)((p.rows + OWN - 1) / OWN), 2), THREADS, BYTES,
-                     stream, p);
+    return EC_LAUNCH((gradient_kernel<M, ROW_SHIFT, OWN>), dim3((unsigned)((p.rows + OWN - 1) / OWN), 2), THREADS,
+                     BYTES, stream, p);
 }
 
 template <class M>

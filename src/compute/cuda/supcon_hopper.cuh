@@ -1,13 +1,14 @@
-/* What the SupCon kernels for compute capability 9.0 share (bfloat16 only: wgmma takes tf32 with depth along rows on both
- * sides, which the gradient's second product cannot give it).
+/* What the SupCon kernels for compute capability 9.0 share (bfloat16 only: wgmma takes tf32 with depth along rows on
+ * both sides, which the gradient's second product cannot give it).
  *
- * A block is one warpgroup of helpers and one or two that multiply. The first warp of the helpers copies: panels of Z come
- * into a ring of stages, each with two arrival barriers. "full": the copy warp and all bytes have come; "empty": every
- * multiplying warp has gone. All roles walk through the same tiles in the same order, so nothing is told between them.
+ * A block is one warpgroup of helpers and one or two that multiply. The first warp of the helpers copies: panels of Z
+ * come into a ring of stages, each with two arrival barriers. "full": the copy warp and all bytes have come; "empty":
+ * every multiplying warp has gone. All roles walk through the same tiles in the same order, so nothing is told between
+ * them.
  *
- * Z lies in global memory as it will in shared memory: a panel is 128 rows of 128 bytes (64 columns of Z), 16-byte units
- * permuted by unit ^ row % 8, which is the 128-byte swizzle of wgmma.cuh. The panels of a tile of 128 rows follow each other,
- * and so do the tiles; a bulk copy takes any number of them. */
+ * Z lies in global memory as it will in shared memory: a panel is 128 rows of 128 bytes (64 columns of Z), 16-byte
+ * units permuted by unit ^ row % 8, which is the 128-byte swizzle of wgmma.cuh. The panels of a tile of 128 rows follow
+ * each other, and so do the tiles; a bulk copy takes any number of them. */
 #ifndef EC_COMPUTE_CUDA_SUPCON_HOPPER_CUH
 #define EC_COMPUTE_CUDA_SUPCON_HOPPER_CUH
 
@@ -69,7 +70,9 @@ template <int SLOTS> struct ring_of {
             ec__arrival_init(&empty[s], (uint32_t)emptying);
         }
     }
-    __device__ __forceinline__ void wait_full(const turn<SLOTS> &at) { ec__arrival_wait(&full[at.slot()], at.parity()); }
+    __device__ __forceinline__ void wait_full(const turn<SLOTS> &at) {
+        ec__arrival_wait(&full[at.slot()], at.parity());
+    }
     /* The first time round every slot is empty: the phase before the first one is past. */
     __device__ __forceinline__ void wait_empty(const turn<SLOTS> &at) {
         ec__arrival_wait(&empty[at.slot()], at.parity() ^ 1);
@@ -87,17 +90,18 @@ static __device__ __forceinline__ char *aligned(char *memory) {
     return memory + (ALIGN - ec__shared_address(memory) % ALIGN) % ALIGN;
 }
 
-/* Enqueues y += rows times columns over one panel's depth; y begins anew where first is set. rows: 64 of a panel; columns: a
- * panel, all 128 rows of it. */
-static __device__ __forceinline__ void enqueue_scores(float (&y)[WIDE], const char *rows, const char *columns, bool first) {
+/* Enqueues y += rows times columns over one panel's depth; y begins anew where first is set. rows: 64 of a panel;
+ * columns: a panel, all 128 rows of it. */
+static __device__ __forceinline__ void enqueue_scores(float (&y)[WIDE], const char *rows, const char *columns,
+                                                      bool first) {
 #pragma unroll
     for (int s = 0; s < PANEL_DEPTH / STEP; s++)
         ec__wgmma_rows(y, ec__wgmma_descriptor(rows + s * STEP_BYTES, 0, SWIZZLE_ROWS),
                        ec__wgmma_descriptor(columns + s * STEP_BYTES, 0, SWIZZLE_ROWS), !(first && s == 0));
 }
 
-/* Enqueues d = weights times z: 64 rows of weights towards the 128 rows of z, in registers, two values a word as they came
- * from scores; z: panels one after the other, 64 columns of the product each. */
+/* Enqueues d = weights times z: 64 rows of weights towards the 128 rows of z, in registers, two values a word as they
+ * came from scores; z: panels one after the other, 64 columns of the product each. */
 template <int VALUES>
 static __device__ __forceinline__ void enqueue_product(float (&d)[VALUES], const uint32_t (&weights)[WIDE / 2],
                                                        const char *z) {
@@ -107,7 +111,8 @@ static __device__ __forceinline__ void enqueue_product(float (&d)[VALUES], const
                           ec__wgmma_descriptor(z + s * STEP * ROW_BYTES, PANEL_BYTES, SWIZZLE_ROWS), s > 0);
 }
 
-/* The words of two neighbouring values i, i + 1 (i even) of group n of columns: where enqueue_product looks for them. */
+/* The words of two neighbouring values i, i + 1 (i even) of group n of columns: where enqueue_product looks for
+ * them. */
 static __device__ __forceinline__ constexpr int weight_word(int n, int i) { return n / 2 * 4 + n % 2 * 2 + i / 2; }
 
 #endif

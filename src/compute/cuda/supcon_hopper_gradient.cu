@@ -1,8 +1,8 @@
-/* The gradient for D up to 128 on compute capability 9.0, as supcon_gradient.cu makes it: a block owns rows of one modality
- * (one tile, or half of one) and walks through all rows of Z in order. A warpgroup has 64 of the rows: their scores with 128
- * rows of Z become weights in registers, which are factor A of the second product, whose B are the same rows of Z. Each of
- * these second products is made from 0 and then added, so that a row's sum is a chain of additions rounded to nearest.
- * Two warpgroups take turns by themselves: while one makes powers of 2, the other multiplies. */
+/* The gradient for D up to 128 on compute capability 9.0, as supcon_gradient.cu makes it: a block owns rows of one
+ * modality (one tile, or half of one) and walks through all rows of Z in order. A warpgroup has 64 of the rows: their
+ * scores with 128 rows of Z become weights in registers, which are factor A of the second product, whose B are the same
+ * rows of Z. Each of these second products is made from 0 and then added, so that a row's sum is a chain of additions
+ * rounded to nearest. Two warpgroups take turns by themselves: while one makes powers of 2, the other multiplies. */
 #include "compute/cuda/supcon_hopper.cuh"
 
 namespace {
@@ -159,7 +159,8 @@ __device__ __forceinline__ void walk(const arguments &p, const place &at, int a,
             ec__wgmma_wait<0>();
             ec__wgmma_hold(y);
             const int diagonal = a == b && row / TILE == tile ? row % TILE : -1;
-            weigh<ROW_SHIFT>(p, at, rows, shared->columns[stage->slot()], diagonal, p.global_rows - tile * TILE, y, words);
+            weigh<ROW_SHIFT>(p, at, rows, shared->columns[stage->slot()], diagonal, p.global_rows - tile * TILE, y,
+                             words);
         }
         float sums[S::VALUES];
         ec__wgmma_fence();

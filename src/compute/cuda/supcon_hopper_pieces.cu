@@ -1,6 +1,6 @@
-/* The weights of a piece of the matrix (supcon_pieces.h) on compute capability 9.0, as supcon_piece_weights.cu makes them. A
- * block owns a row of tiles, or a part of one, and its two warpgroups take turns: each makes every other tile, in a ring of
- * stages of its own, so that one multiplies while the other makes powers of 2 and writes. */
+/* The weights of a piece of the matrix (supcon_pieces.h) on compute capability 9.0, as supcon_piece_weights.cu makes
+ * them. A block owns a row of tiles, or a part of one, and its two warpgroups take turns: each makes every other tile,
+ * in a ring of stages of its own, so that one multiplies while the other makes powers of 2 and writes. */
 #include "compute/cuda/supcon_hopper.cuh"
 #include "compute/cuda/supcon_pieces.h"
 
@@ -15,7 +15,8 @@ struct arguments {
     ec_supcon_piece piece;
     int32_t strip; /* tiles of columns that a block takes */
     float scale, shared_shift;
-    const float *weight[2], *shift[2]; /* (G) of rows towards columns, of columns towards rows; shift NULL: one for all */
+    /* (G) of rows towards columns, of columns towards rows; shift NULL: one for all */
+    const float *weight[2], *shift[2];
     char *to;
     int64_t to_pitch;
 
@@ -224,7 +225,8 @@ template <bool ROW_SHIFT> ec_status launch(ec_stream *stream, const arguments &p
     const int tiles[2] = {(p.piece.count[0] + TILE - 1) / TILE, (p.piece.count[1] + TILE - 1) / TILE};
     EC_RETURN_IF(EC_SHARED_BYTES((hopper_piece_kernel<ROW_SHIFT>), BYTES));
     return EC_LAUNCH((hopper_piece_kernel<ROW_SHIFT>),
-                     dim3((unsigned)((tiles[1] + p.strip - 1) / p.strip), (unsigned)tiles[0]), THREADS, BYTES, stream, p);
+                     dim3((unsigned)((tiles[1] + p.strip - 1) / p.strip), (unsigned)tiles[0]), THREADS, BYTES, stream,
+                     p);
 }
 
 } // namespace
@@ -232,8 +234,10 @@ template <bool ROW_SHIFT> ec_status launch(ec_stream *stream, const arguments &p
 ec_status ec__supcon_hopper_weigh(ec_stream *stream, int32_t blocks, const ec_supcon_cuda *plan,
                                   const ec_supcon_problem *problem, const ec_supcon_piece *piece, const float *weight,
                                   const float *shift) {
-    const int64_t G = plan->global_rows, tiles[2] = {(piece->count[0] + TILE - 1) / TILE, (piece->count[1] + TILE - 1) / TILE};
-    const int64_t towards[2] = {ec__supcon_direction(piece->a, piece->b) * G, ec__supcon_direction(piece->b, piece->a) * G};
+    const int64_t G = plan->global_rows,
+                  tiles[2] = {(piece->count[0] + TILE - 1) / TILE, (piece->count[1] + TILE - 1) / TILE};
+    const int64_t towards[2] = {ec__supcon_direction(piece->a, piece->b) * G,
+                                ec__supcon_direction(piece->b, piece->a) * G};
     const bool own_shift = problem->row_shift;
     const arguments p = {{(const char *)plan->panels[piece->a], (const char *)plan->panels[piece->b]},
                          (int32_t)(plan->pitch / ROW_BYTES),

@@ -1,7 +1,8 @@
-/* Sums of powers on compute capability 9.0, as supcon_sums.cu makes them: a block takes a strip of rows against a strip of
- * columns. Here it takes two tiles of rows at a time, so that a tile of columns is fetched half as often; a warpgroup has 64
- * rows of either. Sums of a tile's columns go to two warps of the helpers, which put those of all warps together, in their
- * order, and add them in double to what earlier rows left: no warpgroup waits for the other. */
+/* Sums of powers on compute capability 9.0, as supcon_sums.cu makes them: a block takes a strip of rows against a strip
+ * of columns. Here it takes two tiles of rows at a time, so that a tile of columns is fetched half as often; a
+ * warpgroup has 64 rows of either. Sums of a tile's columns go to two warps of the helpers, which put those of all
+ * warps together, in their order, and add them in double to what earlier rows left: no warpgroup waits for the
+ * other. */
 #include "compute/cuda/supcon_hopper.cuh"
 #include "compute/cuda/supcon_sums.cuh"
 
@@ -33,8 +34,8 @@ struct column_parts {
     float sum[WARPS][TILE], shift[WARPS][TILE];
 };
 
-/* Each thread's sums of its rows over a strip of columns: rows 2 h and 2 h + 1 are those of tile h. Here, because they are
- * wanted once a tile, and registers are short. */
+/* Each thread's sums of its rows over a strip of columns: rows 2 h and 2 h + 1 are those of tile h. Here, because they
+ * are wanted once a tile, and registers are short. */
 struct row_sums {
     double sum[4][GROUPS * GROUP_THREADS];
     float shift[4][GROUPS * GROUP_THREADS];
@@ -93,7 +94,8 @@ template <bool NARROW> __device__ __forceinline__ void copy(const arguments &p, 
             shared->rows_ring.wait_empty(rows);
             ec__arrival_expect(&shared->rows_ring.full[0], (uint32_t)(pair.tiles * tile_bytes));
             for (int h = 0; h < pair.tiles; h++)
-                ec__bulk_copy(shared->rows[h], row_from + h * tile_bytes, (uint32_t)tile_bytes, &shared->rows_ring.full[0]);
+                ec__bulk_copy(shared->rows[h], row_from + h * tile_bytes, (uint32_t)tile_bytes,
+                              &shared->rows_ring.full[0]);
             ec__arrive(&shared->rows_ring.full[0]);
             rows.count++;
         }
@@ -106,8 +108,8 @@ template <bool NARROW> __device__ __forceinline__ void copy(const arguments &p, 
                 ec__bulk_copy(to, p.z[1] + column / TILE * tile_bytes + k * PANEL_BYTES, PANEL_BYTES, full);
                 if (!NARROW)
                     for (int h = 0; h < pair.tiles; h++)
-                        ec__bulk_copy(to + (1 + h) * PANEL_BYTES, row_from + h * tile_bytes + k * PANEL_BYTES, PANEL_BYTES,
-                                      full);
+                        ec__bulk_copy(to + (1 + h) * PANEL_BYTES, row_from + h * tile_bytes + k * PANEL_BYTES,
+                                      PANEL_BYTES, full);
                 ec__arrive(full);
             }
     });
@@ -146,7 +148,8 @@ __device__ __forceinline__ void add_columns(const arguments &p, shared_memory<NA
     });
 }
 
-/* Where a tile lies towards the diagonal: its values count for rows unless it is below, for columns where it is above. */
+/* Where a tile lies towards the diagonal: its values count for rows unless it is below, for columns where it is
+ * above. */
 enum side { BELOW, ON, ABOVE };
 
 __device__ __forceinline__ side side_of(const arguments &p, int row, int column) {
@@ -164,14 +167,16 @@ __device__ __forceinline__ void exclude(const arguments &p, const place &at, int
         const int self = lies == ON ? row + of_group - column - value_column(at, 0, 0) : -1;
 #pragma unroll
         for (int i = 0; i < WIDE / 2; i++)
-            if (i / 2 * 8 + i % 2 >= limit || i / 2 * 8 + i % 2 == self) y[i / 2 * 4 + 2 * r + i % 2] = EC_SUPCON_CUDA_NO_SCORE;
+            if (i / 2 * 8 + i % 2 >= limit || i / 2 * 8 + i % 2 == self)
+                y[i / 2 * 4 + 2 * r + i % 2] = EC_SUPCON_CUDA_NO_SCORE;
     }
 }
 
 /* Value of row r of the two and column c of 16, those from part q of the tile on. */
 __device__ __forceinline__ constexpr int value_at(int q, int r, int c) { return 4 * (8 * q + c / 2) + 2 * r + c % 2; }
 
-__device__ __forceinline__ void store_columns(const place &at, int q, const float column[COLUMNS], float (&to)[WARPS][TILE]) {
+__device__ __forceinline__ void store_columns(const place &at, int q, const float column[COLUMNS],
+                                              float (&to)[WARPS][TILE]) {
     const int c = value_column(at, 8 * q + eight_of_g(at.g), 0);
     *(float2 *)&to[at.warp][c] = make_float2(column[0], column[1]);
 }
@@ -215,7 +220,8 @@ __device__ __forceinline__ void sum_rows_shifted(const side (&lies)[TILES], cons
         const float before = rows.shift[r][own_slot()];
         float top = before, total = 0;
 #pragma unroll
-        for (int n = 0; n < TILE / 8; n++) top = fmaxf(top, fmaxf(y[r / 2][4 * n + r % 2 * 2], y[r / 2][4 * n + r % 2 * 2 + 1]));
+        for (int n = 0; n < TILE / 8; n++)
+            top = fmaxf(top, fmaxf(y[r / 2][4 * n + r % 2 * 2], y[r / 2][4 * n + r % 2 * 2 + 1]));
 #pragma unroll
         for (int n = 0; n < TILE / 8; n++)
             total += ec__exp2(y[r / 2][4 * n + r % 2 * 2] - top) + ec__exp2(y[r / 2][4 * n + r % 2 * 2 + 1] - top);
@@ -237,11 +243,13 @@ __device__ __forceinline__ void sum_columns_shifted(const place &at, const side 
             for (int h = 0; h < TILES; h++)
                 if (lies[h] == ABOVE) top[c] = fmaxf(top[c], fmaxf(y[h][value_at(q, 0, c)], y[h][value_at(q, 1, c)]));
 #pragma unroll
-            for (int bit = 4; bit < EC_WARP; bit *= 2) top[c] = fmaxf(top[c], __shfl_xor_sync(0xffffffffu, top[c], bit));
+            for (int bit = 4; bit < EC_WARP; bit *= 2)
+                top[c] = fmaxf(top[c], __shfl_xor_sync(0xffffffffu, top[c], bit));
 #pragma unroll
             for (int h = 0; h < TILES; h++)
                 if (lies[h] == ABOVE)
-                    column[c] += ec__exp2(y[h][value_at(q, 0, c)] - top[c]) + ec__exp2(y[h][value_at(q, 1, c)] - top[c]);
+                    column[c] +=
+                        ec__exp2(y[h][value_at(q, 0, c)] - top[c]) + ec__exp2(y[h][value_at(q, 1, c)] - top[c]);
         }
         add_over_g(column, at.g);
         pick_of_g(top, at.g);
@@ -266,7 +274,8 @@ __device__ __forceinline__ void keep_rows(const arguments &p, const place &at, i
             const float shift = __shfl_xor_sync(0xffffffffu, total.shift, bit);
             total = merged(total, {sum, shift});
         }
-        const int of_all = row + r / 2 * TILE + at.group * GROUP_ROWS + value_row(at, r % 2 * 2), own = of_all - p.first;
+        const int of_all = row + r / 2 * TILE + at.group * GROUP_ROWS + value_row(at, r % 2 * 2),
+                  own = of_all - p.first;
         if (at.t != 0 || own < 0 || own >= p.rows || of_all >= p.global_rows) continue;
         const int64_t to = (int64_t)blockIdx.x * p.rows + own;
         p.sum[0][to] = total.sum;
@@ -276,8 +285,8 @@ __device__ __forceinline__ void keep_rows(const arguments &p, const place &at, i
 
 /* Scores of a tile of columns, panel by panel. A stage is given back when the products after it are under way. */
 template <bool NARROW, int TILES>
-__device__ __forceinline__ void score(const arguments &p, const place &at, turn<shape<NARROW>::STAGES> *stage, shared_memory<NARROW> *shared,
-                                      float (&y)[TILES][WIDE]) {
+__device__ __forceinline__ void score(const arguments &p, const place &at, turn<shape<NARROW>::STAGES> *stage,
+                                      shared_memory<NARROW> *shared, float (&y)[TILES][WIDE]) {
     for (int k = 0; k < p.panels; k++) {
         const char *columns = shared->stage[stage->slot()];
         shared->stages.wait_full(*stage);

@@ -1,5 +1,5 @@
-/* The weights of a piece of the matrix (supcon_pieces.h). A block of threads makes one tile: its scores as the sums do, its
- * weights as the narrow gradient does, and writes them by way of shared memory, so that it writes whole lines. */
+/* The weights of a piece of the matrix (supcon_pieces.h). A block of threads makes one tile: its scores as the sums do,
+ * its weights as the narrow gradient does, and writes them by way of shared memory, so that it writes whole lines. */
 #include "compute/cuda/supcon_pieces.h"
 #include "compute/cuda/supcon_weigh.cuh"
 
@@ -20,7 +20,8 @@ struct piece_arguments {
 };
 
 template <class M> constexpr int panels_of_tile = TILE / M::DEPTH;
-static_assert(panels_of_tile<float32_math> * PANEL_BYTES <= STAGES * STAGE_BYTES, "a tile of weights fits into the stages");
+static_assert(panels_of_tile<float32_math> * PANEL_BYTES <= STAGES * STAGE_BYTES,
+              "a tile of weights fits into the stages");
 
 __device__ __forceinline__ void store_pair(bf16_math, char *to, float w0, float w1) {
     *(uint32_t *)to = ec__bf16_pair(w0, w1);
@@ -69,13 +70,15 @@ __global__ void __launch_bounds__(THREADS, M::BLOCKS) piece_weights_kernel(const
                                              w0, w1);
                               });
     __syncthreads();
-    write_tile<M>(memory, p.to + (int64_t)blockIdx.y * TILE * p.to_pitch + (int64_t)blockIdx.x * TILE * M::BYTES, p.to_pitch);
+    write_tile<M>(memory, p.to + (int64_t)blockIdx.y * TILE * p.to_pitch + (int64_t)blockIdx.x * TILE * M::BYTES,
+                  p.to_pitch);
 }
 
 template <class M, bool ROW_SHIFT> ec_status launch(ec_stream *stream, const piece_arguments &p) {
     const auto tiles = [&](int side) { return (unsigned)(p.piece.count[side] + TILE - 1) / TILE; };
     EC_RETURN_IF(EC_SHARED_BYTES((piece_weights_kernel<M, ROW_SHIFT>), STAGES * STAGE_BYTES));
-    return EC_LAUNCH((piece_weights_kernel<M, ROW_SHIFT>), dim3(tiles(1), tiles(0)), THREADS, STAGES * STAGE_BYTES, stream, p);
+    return EC_LAUNCH((piece_weights_kernel<M, ROW_SHIFT>), dim3(tiles(1), tiles(0)), THREADS, STAGES * STAGE_BYTES,
+                     stream, p);
 }
 
 template <class M> ec_status launch_math(ec_stream *stream, piece_arguments p, int32_t edge, bool row_shift) {

@@ -5,11 +5,13 @@
 
 enum { TILE = EC_SUPCON_CUDA_TILE };
 
-/* Large pieces make few and large products: each has edge x D values, in tiles for all multiprocessors. What limits them:
+/* Large pieces make few and large products: each has edge x D values, in tiles for all multiprocessors. What limits
+ * them:
  *   - a piece takes no more memory than G x D floats, and no batch of more than a tile is one piece;
- *   - a rank makes its products for whole pieces, so on up to 8 ranks pieces above 2048 are not larger than a rank's rows;
- *   - at 4096 a launch already takes longer than to launch it. Beyond, pieces grow only so that they never become more than
- *     64 a side, whatever G is. */
+ *   - a rank makes its products for whole pieces, so on up to 8 ranks pieces above 2048 are not larger than a rank's
+ *     rows;
+ *   - at 4096 a launch already takes longer than to launch it. Beyond, pieces grow only so that they never become more
+ *     than 64 a side, whatever G is. */
 int32_t ec__supcon_cuda_edge(int64_t global_rows, int32_t dim, int64_t value_bytes) {
     enum { FEW_RANKS = 8, SMALL = 2048, LARGE = 4096, MOST_PIECES = 64 };
     const int64_t G = global_rows, memory = (int64_t)sizeof(float) * G * dim;
@@ -132,7 +134,8 @@ static ec_status add_side(void *arg, int32_t side, ec_stream *stream) {
     const char *z = (const char *)plan->copy[side == 0 ? piece->b : piece->a] + piece->begin[other] * plan->pitch;
     const ec_cuda_matmul product = product_of(plan, count, piece->count[other], side == 1);
     if (!is_whole) EC_RETURN_IF(memory->copy(w->be, stream, part, grad, bytes));
-    EC_RETURN_IF(ec__cuda_matmul(ec__cuda(w->be), stream, &product, plan->piece, z, NULL, is_whole ? grad : plan->part[side]));
+    EC_RETURN_IF(
+        ec__cuda_matmul(ec__cuda(w->be), stream, &product, plan->piece, z, NULL, is_whole ? grad : plan->part[side]));
     return is_whole ? EC_OK : memory->copy(w->be, stream, grad, part, bytes);
 }
 

@@ -1,15 +1,17 @@
-/* The gradient of rows wider than 128, whose sums do not fit into registers: the matrix is made piece by piece in memory, and
- * both products of a piece, with the rows of its columns and, transposed, with those of its rows, are cuBLASLt's.
+/* The gradient of rows wider than 128, whose sums do not fit into registers: the matrix is made piece by piece in
+ * memory, and both products of a piece, with the rows of its columns and, transposed, with those of its rows, are
+ * cuBLASLt's.
  *
- * A piece is a square of edge rows and columns, or what is left of one at the end of the batch. Its rows begin at a multiple
- * of edge in the global batch, and edge is a function of G, D and the type of products only; so are the shapes of all
- * products, and with them their algorithms and bits, whoever owns which rows. Of a modality with itself only pieces on and
- * above the diagonal are made; one on it has a product for its rows alone. A product is added to the gradient of own rows as
- * it is made; where a rank owns some of the rows only, in a copy of their gradient with room for the others. Pieces come in
- * one order, so every row gets its products in the same order on any number of ranks.
+ * A piece is a square of edge rows and columns, or what is left of one at the end of the batch. Its rows begin at a
+ * multiple of edge in the global batch, and edge is a function of G, D and the type of products only; so are the shapes
+ * of all products, and with them their algorithms and bits, whoever owns which rows. Of a modality with itself only
+ * pieces on and above the diagonal are made; one on it has a product for its rows alone. A product is added to the
+ * gradient of own rows as it is made; where a rank owns some of the rows only, in a copy of their gradient with room
+ * for the others. Pieces come in one order, so every row gets its products in the same order on any number of ranks.
  *
- * Floating-point operations, one rank: 2 G^2 D for the scores of a pair of modalities and 2 G^2 D for either side's product.
- * A rank among many makes every piece that has own rows or columns, but scores only for tiles (of 128) that have some. */
+ * Floating-point operations, one rank: 2 G^2 D for the scores of a pair of modalities and 2 G^2 D for either side's
+ * product. A rank among many makes every piece that has own rows or columns, but scores only for tiles (of 128) that
+ * have some. */
 #ifndef EC_COMPUTE_CUDA_SUPCON_PIECES_H
 #define EC_COMPUTE_CUDA_SUPCON_PIECES_H
 
@@ -39,8 +41,8 @@ double ec__supcon_cuda_piece_flops(const ec_supcon_cuda *plan, const ec_supcon_p
 ec_status ec__supcon_cuda_gradient_wide(ec_backend *be, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                         const float *weight, const float *shift, float *const grad[2]);
 
-/* supcon_piece_weights.cu: plan->piece becomes the weights of the piece, rows edge values apart. Tiles of 128 x 128 that
- * serve no own row are left as they are. */
+/* supcon_piece_weights.cu: plan->piece becomes the weights of the piece, rows edge values apart. Tiles of 128 x 128
+ * that serve no own row are left as they are. */
 ec_status ec__supcon_cuda_weigh(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                 const ec_supcon_piece *piece, const float *weight, const float *shift);
 /* supcon_hopper_pieces.cu: the same from plan->panels. blocks: about so many, as no bit depends on. */

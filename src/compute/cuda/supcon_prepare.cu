@@ -16,7 +16,8 @@ __device__ float norm2_of_row(const float *row, int32_t dim, int lane) {
 }
 
 /* finding->bad, as an unsigned number, becomes the smallest of it and the rows that fail. */
-__global__ void inspect_kernel(const float *z, int32_t rows, int32_t dim, float norm2_most, ec_supcon_finding *finding) {
+__global__ void inspect_kernel(const float *z, int32_t rows, int32_t dim, float norm2_most,
+                               ec_supcon_finding *finding) {
     const int lane = threadIdx.x % EC_WARP;
     for (int32_t r = (int32_t)(blockIdx.x * ROWS + threadIdx.x / EC_WARP); r < rows; r += (int32_t)(gridDim.x * ROWS)) {
         const float norm2 = norm2_of_row(z + (int64_t)r * dim, dim, lane);
@@ -64,7 +65,8 @@ __device__ __forceinline__ float4 four_of_padded(const copy_arguments &p, int mo
 template <ec_math MATH> __global__ void copy_kernel(const __grid_constant__ copy_arguments p) {
     const int lane = threadIdx.x % EC_WARP, modality = (int)blockIdx.y;
     const int32_t width = (int32_t)(p.pitch / (MATH == EC_MATH_BF16 ? 2 : 4));
-    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows; r += (int64_t)gridDim.x * ROWS)
+    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows;
+         r += (int64_t)gridDim.x * ROWS)
         for (int32_t k = lane * 4; k < width; k += EC_WARP * 4)
             store_four<MATH>(p.copy[modality] + r * p.pitch, k, four_of_padded(p, modality, r, k));
 }
@@ -74,7 +76,8 @@ __global__ void panels_kernel(const __grid_constant__ copy_arguments p) {
     constexpr int TILE = EC_SUPCON_CUDA_TILE, ROW_BYTES = 128, DEPTH = ROW_BYTES / 2;
     const int lane = threadIdx.x % EC_WARP, modality = (int)blockIdx.y;
     const int32_t width = (int32_t)(p.pitch / 2);
-    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows; r += (int64_t)gridDim.x * ROWS) {
+    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows;
+         r += (int64_t)gridDim.x * ROWS) {
         char *tile = p.copy[modality] + r / TILE * TILE * p.pitch + r % TILE * ROW_BYTES;
         for (int32_t k = lane * 4; k < width; k += EC_WARP * 4) {
             const int32_t within = k % DEPTH, permuted = within ^ (int32_t)(r % 8 * 8); /* a unit is 8 values */
@@ -85,7 +88,8 @@ __global__ void panels_kernel(const __grid_constant__ copy_arguments p) {
 }
 
 template <ec_math MATH> ec_status launch_copy(ec_stream *stream, const copy_arguments &p) {
-    return EC_LAUNCH(copy_kernel<MATH>, dim3(ec__cuda_blocks(p.padded_rows, ROWS, MOST_BLOCKS), 2), THREADS, 0, stream, p);
+    return EC_LAUNCH(copy_kernel<MATH>, dim3(ec__cuda_blocks(p.padded_rows, ROWS, MOST_BLOCKS), 2), THREADS, 0, stream,
+                     p);
 }
 
 } // namespace

@@ -1,7 +1,7 @@
-/* Sums of powers over the rows and the columns of one block of the matrix. A grid block of threads takes a strip of rows
- * against a strip of columns, tile by tile; a tile serves its rows and its columns where this rank owns them. Sums of a
- * tile are float32, everything above it is double; then each row's sums over strips are put together in their order.
- * Tiles and strips begin at fixed rows of the global batch, so nothing depends on who owns which of them. */
+/* Sums of powers over the rows and the columns of one block of the matrix. A grid block of threads takes a strip of
+ * rows against a strip of columns, tile by tile; a tile serves its rows and its columns where this rank owns them. Sums
+ * of a tile are float32, everything above it is double; then each row's sums over strips are put together in their
+ * order. Tiles and strips begin at fixed rows of the global batch, so nothing depends on who owns which of them. */
 #include "compute/cuda/supcon_sums.cuh"
 #include "compute/cuda/supcon_tile.cuh"
 
@@ -91,7 +91,8 @@ __device__ __forceinline__ void sum_columns_shifted(const place &at, const tile_
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
         const int i = c % 2;
-        top[c] = fmaxf(fmaxf(y.at[0][c / 2][i], y.at[0][c / 2][i + 2]), fmaxf(y.at[1][c / 2][i], y.at[1][c / 2][i + 2]));
+        top[c] =
+            fmaxf(fmaxf(y.at[0][c / 2][i], y.at[0][c / 2][i + 2]), fmaxf(y.at[1][c / 2][i], y.at[1][c / 2][i + 2]));
 #pragma unroll
         for (int bit = 4; bit < EC_WARP; bit *= 2) top[c] = fmaxf(top[c], __shfl_xor_sync(0xffffffffu, top[c], bit));
         column[c] = 0;
@@ -278,7 +279,8 @@ __global__ void merge_kernel(const __grid_constant__ merge_arguments p) {
 
 template <class M, bool ROW_SHIFT>
 ec_status launch_sums(ec_stream *stream, const sums_arguments &p, int32_t strips) {
-    const size_t bytes = (p.resident ? STAGES * (size_t)PANEL_BYTES + RESIDENT_BYTES : STAGES * 2 * (size_t)PANEL_BYTES);
+    const size_t bytes =
+        (p.resident ? STAGES * (size_t)PANEL_BYTES + RESIDENT_BYTES : STAGES * 2 * (size_t)PANEL_BYTES);
     EC_RETURN_IF(EC_SHARED_BYTES((sums_kernel<M, ROW_SHIFT>), bytes));
     return EC_LAUNCH((sums_kernel<M, ROW_SHIFT>), dim3((unsigned)strips, (unsigned)strips), THREADS, bytes, stream, p);
 }
@@ -288,8 +290,8 @@ template <class M> ec_status launch_math(ec_stream *stream, sums_arguments p, in
     return row_shift ? launch_sums<M, true>(stream, p, strips) : launch_sums<M, false>(stream, p, strips);
 }
 
-ec_status merge(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t side, bool same,
-                int32_t direction, const ec_supcon_rows *own) {
+ec_status merge(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t side,
+                bool same, int32_t direction, const ec_supcon_rows *own) {
     const int64_t to = (int64_t)direction * plan->rows;
     const merge_arguments p = {{plan->strip_sum[0], plan->strip_sum[1]},
                                {plan->strip_shift[0], plan->strip_shift[1]},
@@ -304,7 +306,8 @@ ec_status merge(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_p
     return EC_LAUNCH(merge_kernel, (unsigned)(plan->rows + 127) / 128, 128, 0, stream, p);
 }
 
-ec_status strip_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a, int32_t b) {
+ec_status strip_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
+                     int32_t b) {
     const sums_arguments p = {{(const char *)plan->copy[a], (const char *)plan->copy[b]},
                               plan->pitch,
                               (int32_t)(plan->pitch / ROW_BYTES),
@@ -327,8 +330,8 @@ ec_status strip_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_sup
 
 } // namespace
 
-ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem, int32_t a,
-                               int32_t b, const ec_supcon_rows *own) {
+ec_status ec__supcon_cuda_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                               int32_t a, int32_t b, const ec_supcon_rows *own) {
     EC_RETURN_IF(plan->panels[0] ? ec__supcon_hopper_strip_sums(stream, plan, problem, a, b)
                                  : strip_sums(stream, plan, problem, a, b));
     EC_RETURN_IF(merge(stream, plan, problem, 0, a == b, ec__supcon_direction(a, b), own));

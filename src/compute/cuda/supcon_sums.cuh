@@ -1,4 +1,5 @@
-/* What the kernels that make sums of powers share: sums with shifts of their own, and sums over the rows of a fragment. */
+/* What the kernels that make sums of powers share: sums with shifts of their own, and sums over the rows of a
+ * fragment. */
 #ifndef EC_COMPUTE_CUDA_SUPCON_SUMS_CUH
 #define EC_COMPUTE_CUDA_SUPCON_SUMS_CUH
 
@@ -18,8 +19,8 @@ static __device__ __forceinline__ shifted merged(shifted a, shifted b) {
     return {a.sum * (double)ec__exp2(a.shift - top) + b.sum * (double)ec__exp2(b.shift - top), top};
 }
 
-/* Sums v over the 8 values of g, element by element. Lane g ends with elements 2 g' and 2 g' + 1 in v[0] and v[1], g' the
- * bits of g in reverse. */
+/* Sums v over the 8 values of g, element by element. Lane g ends with elements 2 g' and 2 g' + 1 in v[0] and v[1], g'
+ * the bits of g in reverse. */
 template <int HALF, int BIT>
 static __device__ __forceinline__ void add_half(float v[COLUMNS], int g) {
     const bool upper = g & BIT;

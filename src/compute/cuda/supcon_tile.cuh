@@ -1,11 +1,12 @@
 /* What the SupCon kernels are made of: tiles of Z Z^T, and their products with rows of Z, on the tensor cores.
  *
- * Everything in shared memory is a panel: rows of 128 bytes (64 bfloat16 or 32 float), whose 16-byte units are permuted by
- * unit ^ (row % 8), so that neither copies nor fragment loads meet in a bank. A block has 8 warps, each with 32 rows and
- * its share of the columns: 4 along rows by 2 along columns for tiles of 128 rows, 2 by 4 for tiles of 64. A step of a matrix instruction always takes 32 bytes of depth, so the same addressing serves all types.
+ * Everything in shared memory is a panel: rows of 128 bytes (64 bfloat16 or 32 float), whose 16-byte units are permuted
+ * by unit ^ (row % 8), so that neither copies nor fragment loads meet in a bank. A block has 8 warps, each with 32 rows
+ * and its share of the columns: 4 along rows by 2 along columns for tiles of 128 rows, 2 by 4 for tiles of 64. A step
+ * of a matrix instruction always takes 32 bytes of depth, so the same addressing serves all types.
  *
- * A tile's own rows are factor A, the columns' rows of Z are factor B of the scores. For the gradient the weights of the
- * tile become factor A of a second product, whose factor B are the same rows of Z read the other way. */
+ * A tile's own rows are factor A, the columns' rows of Z are factor B of the scores. For the gradient the weights of
+ * the tile become factor A of a second product, whose factor B are the same rows of Z read the other way. */
 #ifndef EC_COMPUTE_CUDA_SUPCON_TILE_CUH
 #define EC_COMPUTE_CUDA_SUPCON_TILE_CUH
 
@@ -22,8 +23,8 @@ static __device__ __forceinline__ int panel_at(int row, int unit) {
     return row * ROW_BYTES + ((unit ^ (row & 7)) * UNIT);
 }
 
-/* panel_at(row, unit + more) from panel_at(row, unit), where the two have no bit in common. Rows that are a multiple of 8
- * apart have equal units: their distance is added. So all addresses of a loop come from one. */
+/* panel_at(row, unit + more) from panel_at(row, unit), where the two have no bit in common. Rows that are a multiple of
+ * 8 apart have equal units: their distance is added. So all addresses of a loop come from one. */
 static __device__ __forceinline__ int onward(int at, int more) { return at ^ (more * UNIT); }
 
 /* ec__supcon_direction, for the device. */
@@ -46,8 +47,8 @@ template <int ROWS> static __device__ __forceinline__ place here() {
 }
 
 /* The types that factors are rounded to. DEPTH: values in a row of a panel. BLOCKS: of
- * threads that a multiprocessor should hold while it makes sums. UNROLL: steps of depth that the compiler may mix, as far
- * as registers last. Fragments are made of words as loaded. */
+ * threads that a multiprocessor should hold while it makes sums. UNROLL: steps of depth that the compiler may mix, as
+ * far as registers last. Fragments are made of words as loaded. */
 struct bf16_math {
     static constexpr int DEPTH = ROW_BYTES / 2, BYTES = 2, BLOCKS = 2, UNROLL = 4;
     struct row_fragment {
@@ -243,8 +244,9 @@ static __device__ __forceinline__ void add_product(bf16_math, const place &p, co
     }
 }
 
-/* With 4-byte values a row of z cannot be loaded transposed, so single words are. Rows 2t and 2t + 1 of z play the depth t
- * and t + 4 of a step: the four rows of a load then lie in different banks. store_weights puts weights in that order. */
+/* With 4-byte values a row of z cannot be loaded transposed, so single words are. Rows 2t and 2t + 1 of z play the
+ * depth t and t + 4 of a step: the four rows of a load then lie in different banks. store_weights puts weights in that
+ * order. */
 template <int ROWS, int OWN, int NT, class M>
 static __device__ __forceinline__ void add_product(M, const place &p, const char *weights, int first, const char *z,
                                                    int panels, tile_sums<NT> &sums) {
@@ -272,9 +274,11 @@ static __device__ __forceinline__ void add_product(M, const place &p, const char
     }
 }
 
-/* Puts two neighbouring weights, columns column (even) and column + 1 of the whole of panels, where add_product looks. */
+/* Puts two neighbouring weights, columns column (even) and column + 1 of the whole of panels, where add_product
+ * looks. */
 template <int OWN>
-static __device__ __forceinline__ void store_weights(bf16_math, char *weights, int row, int column, float w0, float w1) {
+static __device__ __forceinline__ void store_weights(bf16_math, char *weights, int row, int column, float w0,
+                                                     float w1) {
     char *panel = weights + column / bf16_math::DEPTH * (OWN * ROW_BYTES);
     const int within = column % bf16_math::DEPTH;
     *(uint32_t *)(panel + panel_at(row, within / 8) + within % 8 * 2) = ec__bf16_pair(w0, w1);
@@ -288,8 +292,9 @@ static __device__ __forceinline__ void store_weights(M, char *weights, int row, 
     *(float *)(panel + panel_at(row, unit + 1) + word) = M::rounded(w1);
 }
 
-/* Runs compute(step, stage) for every step, with the loads of the STAGES - 1 steps after it under way. load(step, stage)
- * starts copies. All threads of the block take part; nothing of the stages is in use any more when it returns. */
+/* Runs compute(step, stage) for every step, with the loads of the STAGES - 1 steps after it under way. load(step,
+ * stage) starts copies. All threads of the block take part; nothing of the stages is in use any more when it
+ * returns. */
 template <int STAGES, class Load, class Compute>
 static __device__ __forceinline__ void pipeline(int steps, const Load &load, const Compute &compute) {
 #pragma unroll

@@ -62,8 +62,8 @@ static __device__ __forceinline__ row_weights load_row_weights(const gradient_ar
     return w;
 }
 
-/* Weights of the tile's values: store(row, column, w0, w1) gets two neighbours of a row of the tile, column even. Values past
- * the last row of Z, and of a row with itself, get 0. */
+/* Weights of the tile's values: store(row, column, w0, w1) gets two neighbours of a row of the tile, column even.
+ * Values past the last row of Z, and of a row with itself, get 0. */
 template <class M, bool ROW_SHIFT, int COLUMNS, int NT, class Store>
 static __device__ __forceinline__ void weigh(const gradient_arguments &p, const place &at, const gradient_tile &tile,
                                              const row_weights &rows, const column_weights &columns,

@@ -1,26 +1,28 @@
-/* Instructions of compute capability 9.0 with its own features (sm_90a): products that a warpgroup gives to the tensor cores
- * and forgets until it waits, bulk copies, and the arrival barriers in shared memory that both are ordered by. Only the
- * files that CMake compiles for sm_90a include it. Where a rule is not said to be ours, it is the PTX manual's, chapters
- * "Asynchronous Warpgroup Level Matrix Instructions", "Parallel Synchronization and Communication Instructions: mbarrier"
- * and "Data Movement and Conversion Instructions: cp.async.bulk".
+/* Instructions of compute capability 9.0 with its own features (sm_90a): products that a warpgroup gives to the tensor
+ * cores and forgets until it waits, bulk copies, and the arrival barriers in shared memory that both are ordered by.
+ * Only the files that CMake compiles for sm_90a include it. Where a rule is not said to be ours, it is the PTX
+ * manual's, chapters "Asynchronous Warpgroup Level Matrix Instructions", "Parallel Synchronization and Communication
+ * Instructions: mbarrier" and "Data Movement and Conversion Instructions: cp.async.bulk".
  *
- * A warpgroup is 4 warps, the first of a number divisible by 4. A product D (64, N) += A (64, 16) B (16, N) takes B, and A
- * or not, from shared memory through a descriptor of 64 bits ("Matrix Descriptor Format"):
+ * A warpgroup is 4 warps, the first of a number divisible by 4. A product D (64, N) += A (64, 16) B (16, N) takes B,
+ * and A or not, from shared memory through a descriptor of 64 bits ("Matrix Descriptor Format"):
  *
- *     bits 0-13 start, 16-29 leading offset (LBO), 32-45 stride offset (SBO): bytes / 16     bits 62-63 swizzle; 1: 128 bytes
+ *     bits 0-13 start, 16-29 leading offset (LBO), 32-45 stride offset (SBO): bytes / 16
+ *     bits 62-63 swizzle; 1: 128 bytes
  *
- * Swizzled by 128 bytes, the 16-byte unit u of a row of 128 bytes lies at u ^ (address / 128 % 8) ("Swizzling Modes"). With
- * rows in steps of 128 bytes and a start at a multiple of 1024, that is u ^ row % 8, as in the panels of supcon_hopper.cuh.
- *   depth runs along rows ("K-major"): 8 rows of the matrix, then the next 8 after SBO. LBO has no meaning. The next 16 of
- *     depth begin 32 bytes further on.
- *   depth runs down the rows ("MN-major", 16-bit types only): 64 columns, the next 64 after LBO; 8 of depth, the next 8 after
- *     SBO.
+ * Swizzled by 128 bytes, the 16-byte unit u of a row of 128 bytes lies at u ^ (address / 128 % 8) ("Swizzling Modes").
+ * With rows in steps of 128 bytes and a start at a multiple of 1024, that is u ^ row % 8, as in the panels of
+ * supcon_hopper.cuh.
+ *   depth runs along rows ("K-major"): 8 rows of the matrix, then the next 8 after SBO. LBO has no meaning. The next 16
+ *     of depth begin 32 bytes further on.
+ *   depth runs down the rows ("MN-major", 16-bit types only): 64 columns, the next 64 after LBO; 8 of depth, the next 8
+ *     after SBO.
  *
  * Warp w of a warpgroup, lane l = 4 g + t. D: value 4 n + i is row 16 w + g + 8 (i / 2), column 8 n + 2 t + i % 2. A in
  * registers: as in mma.cuh, of rows 16 w on.
  *
- * Order. What products read and write, registers or shared memory, is theirs from the call until ec__wgmma_wait covers their
- * group. Before the first product of a group that uses registers which others have written: ec__wgmma_fence. */
+ * Order. What products read and write, registers or shared memory, is theirs from the call until ec__wgmma_wait covers
+ * their group. Before the first product of a group that uses registers which others have written: ec__wgmma_fence. */
 #ifndef EC_COMPUTE_CUDA_WGMMA_CUH
 #define EC_COMPUTE_CUDA_WGMMA_CUH
 
@@ -37,15 +39,19 @@ static __device__ __forceinline__ uint32_t ec__shared_address(const void *at) {
 /* An arrival barrier, 8 bytes of shared memory: a phase ends when so many arrivals have come and all bytes that were
  * announced; the next begins at once. Other threads may use it after the fence below and a barrier of the block. */
 static __device__ __forceinline__ void ec__arrival_init(uint64_t *barrier, uint32_t arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(ec__shared_address(barrier)), "r"(arrivals) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(ec__shared_address(barrier)), "r"(arrivals)
+                 : "memory");
 }
 
 /* Lets the copy engine and the tensor cores see what this thread wrote to shared memory by ordinary stores. */
-static __device__ __forceinline__ void ec__fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+static __device__ __forceinline__ void ec__fence_async() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
 
 /* Announces bytes of the phase under way; not an arrival. */
 static __device__ __forceinline__ void ec__arrival_expect(uint64_t *barrier, uint32_t bytes) {
-    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(ec__shared_address(barrier)), "r"(bytes)
+    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(ec__shared_address(barrier)),
+                 "r"(bytes)
                  : "memory");
 }
 
@@ -88,7 +94,9 @@ template <int COUNT> static __device__ __forceinline__ void ec__more_registers()
 static __device__ __forceinline__ void ec__wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
 /* Products so far form a group; ec__wgmma_wait<N> waits until at most the N latest groups are under way. */
-static __device__ __forceinline__ void ec__wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+static __device__ __forceinline__ void ec__wgmma_commit() {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
 
 template <int GROUPS> static __device__ __forceinline__ void ec__wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS) : "memory");

@@ -1,5 +1,5 @@
-/* The part of the CUDA runtime that emoclim uses, as tests/cuemu emulates it: names, values and prototypes as in CUDA 13,
- * so that what compiles here compiles there. */
+/* The part of the CUDA runtime that emoclim uses, as tests/cuemu emulates it: names, values and prototypes as in CUDA
+ * 13, so that what compiles here compiles there. */
 #ifndef CUEMU_CUDA_RUNTIME_API_H
 #define CUEMU_CUDA_RUNTIME_API_H
 

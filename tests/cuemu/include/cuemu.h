@@ -1,9 +1,10 @@
 /* The emulation as kernels and the stand-ins for libraries see it.
  *
- * A block runs as one fiber a thread, blocks one after another. Device memory is host memory that only kernels and copies
- * may look at. What is enqueued on a stream runs when the host waits for it, and not before, in an order that the seed
- * EMOCLIM_CUEMU_SEED chooses among those that streams and events allow; the seed also chooses the order of the threads of
- * a block: 0 in order, 1 backwards and each warp as far as it gets alone, others shuffled. A mistake in a kernel ends the process with a message. */
+ * A block runs as one fiber a thread, blocks one after another. Device memory is host memory that only kernels and
+ * copies may look at. What is enqueued on a stream runs when the host waits for it, and not before, in an order that
+ * the seed EMOCLIM_CUEMU_SEED chooses among those that streams and events allow; the seed also chooses the order of the
+ * threads of a block: 0 in order, 1 backwards and each warp as far as it gets alone, others shuffled. A mistake in a
+ * kernel ends the process with a message. */
 #ifndef CUEMU_H
 #define CUEMU_H
 
@@ -42,8 +43,8 @@ void *dynamic_shared();
 /* Enqueues work that needs device memory, for stand-ins of libraries. what: for messages; kept as a pointer. */
 cudaError_t enqueue(cudaStream_t stream, const char *what, std::function<void()> work);
 
-/* The same for work that may have to wait for other processes: whenever it runs, in a graph each time anew, begin makes a
- * function that is called until it answers true; between two calls other streams go on. */
+/* The same for work that may have to wait for other processes: whenever it runs, in a graph each time anew, begin makes
+ * a function that is called until it answers true; between two calls other streams go on. */
 cudaError_t enqueue_attempts(cudaStream_t stream, const char *what, std::function<std::function<bool()>()> begin);
 
 /* Is all of it inside one allocation of device memory? (NULL with 0 bytes is.) */

@@ -1,8 +1,8 @@
 /* The instructions of compute/cuda/wgmma.cuh in the emulation; see there for what they do.
  *
  * A product of a warpgroup reads its registers and shared memory, through its descriptors, as late as it may: when its
- * group is waited for. With seed 1 it does so at once, which is as early as it may. A bulk copy likewise: at once, or when
- * nothing else in the block can go on (async.cpp). */
+ * group is waited for. With seed 1 it does so at once, which is as early as it may. A bulk copy likewise: at once, or
+ * when nothing else in the block can go on (async.cpp). */
 #ifndef CUEMU_WGMMA_H
 #define CUEMU_WGMMA_H
 
