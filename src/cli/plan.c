@@ -45,6 +45,27 @@ static ec_status parse_ranks(const char *text, int32_t *out) {
     return EC_OK;
 }
 
+/* All that times of so many ranks need: nothing is left to be measured. */
+static bool all_given(const options *o, int32_t ranks) {
+    return o->flops > 0 && o->memory > 0 && o->operation > 0 && (ranks == 1 || (o->bus > 0 && o->collective > 0));
+}
+
+static const char to_give[] = "--flops, --memory, --operation and, for several ranks, --bus and --collective";
+
+/* Collective. On a machine without the GPU that is asked for, where all is given. */
+static ec_status open_session(const options *o, const ec_config *config, int32_t most_ranks, cli_session *out) {
+    cli_session_options open = cli_session_of(config);
+    open.sizes = all_given(o, most_ranks);
+    if (cli_session_open(&open, out) != EC_OK) {
+        if (ec_error_last()->code == EC_ERR_ENV && config->distributed.device == EC_CONFIG_DEVICE_CUDA && !open.sizes)
+            return ec__error_prefix("to plan without a GPU give %s: ", to_give);
+        return ec__error_pass(ec_error_last()->code, __FILE__, __LINE__, __func__);
+    }
+    if (out->no_device && !all_given(o, out->comm->size))
+        return EC_ERROR(EC_ERR_ENV, "to plan without a GPU give %s", to_give);
+    return EC_OK;
+}
+
 /* Collective. What was given, and the rest as measured; memory as given. */
 static ec_status machine_of(const options *o, const cli_session *s, ec_machine *out) {
     *out = (ec_machine){.flops = o->flops * 1e9,
@@ -57,6 +78,7 @@ static ec_status machine_of(const options *o, const cli_session *s, ec_machine *
 
 /* Of one number of ranks. */
 typedef struct planned {
+    int32_t ranks;
     ec_plan plan;
     double memory; /* the rate that its time takes, bytes a second */
 } planned;
@@ -139,16 +161,19 @@ static ec_status run(const cli_context *cli, const void *values) {
     cli_session session = {0};
     ec_config *config = NULL;
     ec_machine machine;
+    int32_t most_ranks = 1;
     planned *plan = calloc((size_t)count, sizeof *plan);
     if (!plan) EC_FAIL(EC_ERR_MEMORY, "no memory for %d plans", count);
     EC_TRY(cli_load_config(cli, &config));
-    const cli_session_options open = cli_session_of(config);
-    EC_TRY(cli_session_open(&open, &session));
+    for (int i = 0; i < count; i++) {
+        plan[i].ranks = 1;
+        if (o->ranks.count > 0) EC_TRY(parse_ranks(o->ranks.item[i], &plan[i].ranks));
+        most_ranks = plan[i].ranks > most_ranks ? plan[i].ranks : most_ranks;
+    }
+    EC_TRY(open_session(o, config, most_ranks, &session));
     EC_TRY(machine_of(o, &session, &machine));
     for (int i = 0; i < count; i++) {
-        int32_t ranks = 1;
-        if (o->ranks.count > 0) EC_TRY(parse_ranks(o->ranks.item[i], &ranks));
-        EC_TRY(ec__plan_make(config, session.be, ranks, &plan[i].plan));
+        EC_TRY(ec__plan_make(config, session.be, plan[i].ranks, &plan[i].plan));
         EC_TRY(time_plan(&session, &machine, &plan[i]));
     }
     if (session.comm->rank == 0) EC_TRY(print_all(cli, &machine, plan, count));
@@ -168,7 +193,8 @@ const cli_command cli_plan = {
     .details = "Memory is counted by the trainer's own code on a back end that only counts; the caches must be there, "
                "for their widths and splits. Time is products over their rate, plus bytes over the memory's, plus "
                "exchanged bytes over the bus's, plus latencies; nothing is taken to overlap. The rates are measured on "
-               "this machine; for exchanges, start as many ranks as a node has: mpirun -n 4 emoclim plan CONFIG -n 4.",
+               "this machine; for exchanges, start as many ranks as a node has: mpirun -n 4 emoclim plan CONFIG -n 4. "
+               "With distributed.device=cuda no GPU is needed where the rates are all given.",
     .options = table,
     .values_size = sizeof(options),
     .run = run,

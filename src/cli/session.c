@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/consistency.h"
+#include "core/log.h"
 #include "core/pool.h"
 
 static const char *const device_names[] = {
@@ -48,6 +49,17 @@ static ec_status check_alike(ec_comm *comm, const ec_backend *be) {
     return ec__comm_agree(comm, status);
 }
 
+/* After the error of a GPU that is not there, which is told. */
+static ec_status open_sizes(const ec_backend_options *backend, cli_session *out) {
+    const ec_error missing = *ec_error_last();
+    if (ec__backend_open_sizes(backend, &out->be) != EC_OK)
+        return ec__error_prefix("the GPU back end cannot be used, not even for sizes: ");
+    EC_INFO("%s; going on without one", missing.text);
+    ec_error_clear();
+    out->no_device = true;
+    return EC_OK;
+}
+
 /* A rank without its GPU must not leave the others waiting for it in NCCL. */
 static ec_status open_backend(const cli_session_options *options, cli_session *out) {
     int64_t threads = options->threads;
@@ -58,7 +70,9 @@ static ec_status open_backend(const cli_session_options *options, cli_session *o
                                         .math = options->math,
                                         .deterministic = !options->fast};
     const char *device = options->device ? options->device : "auto";
-    return ec__comm_agree(out->comm, ec__backend_open_with(device, &backend, &out->be));
+    ec_status status = ec__backend_open_with(device, &backend, &out->be);
+    if (status == EC_ERR_ENV && options->sizes && strcmp(device, "cuda") == 0) status = open_sizes(&backend, out);
+    return ec__comm_agree(out->comm, status);
 }
 
 ec_status cli_session_open(const cli_session_options *options, cli_session *out) {
@@ -71,7 +85,7 @@ ec_status cli_session_open(const cli_session_options *options, cli_session *out)
     EC_TRY(cli_check_consistency(out->comm, options->config));
     EC_TRY(open_backend(options, out));
     EC_TRY(check_alike(out->comm, out->be));
-    EC_TRY(ec__comm_open_over(out->comm, out->be->native_queue(out->be), &out->comm));
+    if (!out->no_device) EC_TRY(ec__comm_open_over(out->comm, out->be->native_queue(out->be), &out->comm));
 done:
     return status;
 }

@@ -10,6 +10,7 @@
 typedef struct cli_session {
     ec_comm *comm; /* over the back end's memory; comm->host is for the host's */
     ec_backend *be;
+    bool no_device; /* be is for sizes only, and comm is over host memory */
 } cli_session;
 
 /* How a session is to run; zeros are defaults. */
@@ -20,6 +21,7 @@ typedef struct cli_session_options {
     bool fast;          /* need not give the same bits every time */
     int64_t threads;    /* of this rank; 0: the processors of the host shared between its ranks */
     double deadline_s, patience_s; /* both 0: the communicator's own */
+    bool sizes;         /* where a GPU is asked for that is not there, a back end for sizes (ec__backend_open_sizes) */
     const ec_config *config; /* borrowed; what all ranks must agree on, or NULL */
 } cli_session_options;
 

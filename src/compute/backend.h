@@ -133,6 +133,11 @@ typedef struct ec_backend_options {
  * be->close. */
 ec_status ec__backend_open_with(const char *name, const ec_backend_options *options, ec_backend **out);
 
+/* For "cuda", without a GPU: a back end that only tells cut, width and sizes of scratch, for compute/count; nothing
+ * else of it may be called. Its native_queue is not NULL and leads nowhere, its name says that there is no device;
+ * kernels are taken to be those of compute capability 9.0. EC_ERR_ENV without the module. */
+ec_status ec__backend_open_sizes(const ec_backend_options *options, ec_backend **out);
+
 /* The GPU that the rank of that number among those of its host is to take: one each, as far as there are enough. 0
  * where there is none. */
 int32_t ec__backend_device_for(int32_t node_rank);

@@ -9,11 +9,11 @@
 #include "core/log.h"
 #include "core/module.h"
 
-static ec_status open_cuda(const ec_backend_options *options, ec_backend **out) {
+static ec_status open_module(const ec_backend_options *options, bool device, ec_backend **out) {
     const ec_module *module;
     ec_backend *be = NULL;
     EC_RETURN_IF(ec__module_cuda(&module));
-    EC_RETURN_IF(module->compute->open(options, &be));
+    EC_RETURN_IF((device ? module->compute->open : module->compute->open_sizes)(options, &be));
     ec_status status = ec__cpu_backend_open(options->threads, &be->host);
     if (status != EC_OK) {
         be->close(be);
@@ -22,6 +22,14 @@ static ec_status open_cuda(const ec_backend_options *options, ec_backend **out) 
     be->pool = be->host->pool;
     *out = be;
     return EC_OK;
+}
+
+static ec_status open_cuda(const ec_backend_options *options, ec_backend **out) {
+    return open_module(options, true, out);
+}
+
+ec_status ec__backend_open_sizes(const ec_backend_options *options, ec_backend **out) {
+    return open_module(options, false, out);
 }
 
 ec_status ec__backend_open_with(const char *name, const ec_backend_options *options, ec_backend **out) {

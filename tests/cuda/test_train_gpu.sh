@@ -112,4 +112,21 @@ code=0
 [ "$code" -eq 0 ] || complain "plan: exit code $code: $(tail -c 600 plan.log)"
 matches plan.log '^machine: 1 GFLOPS, exchange [0-9.]+ GB/s, 1\.00 us an operation, [0-9]*[1-9][0-9]*\.[0-9] us an exchange'
 
+# On a machine without one it takes constants for all that it would measure, and needs as much memory as with one.
+given=(--flops 60000 --memory 2000 --operation 3 --json)
+"$emoclim" plan run.yaml "${given[@]}" >with.json 2>with.err || complain "plan with a GPU: $(cat with.err)"
+sizes() { sed -n '/"bytes"/,/}/p' "$1"; }
+[ -n "$(sizes with.json)" ] || complain "plan tells no sizes: $(cat with.json)"
+if [ -z "${EMOCLIM_TEST_MODULE:-}" ]; then
+    EMOCLIM_CUEMU_DEVICES=0 "$emoclim" plan run.yaml "${given[@]}" >without.json 2>without.err ||
+        complain "plan without a GPU: $(cat without.err)"
+    [ "$(sizes with.json)" = "$(sizes without.json)" ] || complain "other sizes without a GPU: $(cat without.json)"
+    EMOCLIM_CUEMU_DEVICES=0 "$emoclim" plan run.yaml -n 2 "${given[@]}" --bus 300 --collective 20 >/dev/null ||
+        complain "plan of 2 ranks without a GPU"
+    code=0
+    EMOCLIM_CUEMU_DEVICES=0 "$emoclim" plan run.yaml -n 2 "${given[@]}" >missing.log 2>&1 || code=$?
+    [ "$code" -eq 4 ] || complain "plan without a GPU and without constants: exit code $code: $(cat missing.log)"
+    matches missing.log 'to plan without a GPU give --flops, .* --collective: .*no CUDA-capable device'
+fi
+
 finish

@@ -161,13 +161,11 @@ static ec_status open_streams(ec_cuda_backend *be) {
     return open_stream(&be->ahead);
 }
 
-ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out) {
-    ec_status status = EC_OK;
-    int multiprocessors = 0;
+static ec_status new_backend(const char *name, const ec_backend_options *options, ec_cuda_backend **out) {
     ec_cuda_backend *be = calloc(1, sizeof *be);
-    if (!be) EC_FAIL(EC_ERR_MEMORY, "no memory for the CUDA back end");
+    if (!be) return EC_ERROR(EC_ERR_MEMORY, "no memory for the CUDA back end");
     be->base = (ec_backend){
-        .name = "cuda",
+        .name = name,
         .math = options->math,
         .grain = {.row_block = ROW_BLOCK, .shard_rows = SHARD_ROWS, .gradient_rows = GRADIENT_ROWS,
                   .elements = ELEMENTS, .images = IMAGES, .clips = CLIPS, .task_bytes = TASK_BYTES,
@@ -191,6 +189,15 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
     };
     be->deterministic = options->deterministic;
     be->device = options->device;
+    *out = be;
+    return EC_OK;
+}
+
+ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out) {
+    ec_status status = EC_OK;
+    int multiprocessors = 0;
+    ec_cuda_backend *be = NULL;
+    EC_TRY(new_backend("cuda", options, &be));
     EC_TRY(EC_CUDA(cudaSetDevice(options->device)));
     EC_TRY(EC_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options->device)));
     be->multiprocessors = multiprocessors;
@@ -202,4 +209,16 @@ ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **
 done:
     cuda_close(be ? &be->base : NULL);
     return status;
+}
+
+/* An address that is not NULL, which is all that may be asked of it. */
+static void *no_queue(ec_backend *be) { return cuda_main_stream(be); }
+
+ec_status ec__cuda_backend_open_sizes(const ec_backend_options *options, ec_backend **out) {
+    ec_cuda_backend *be = NULL;
+    EC_RETURN_IF(new_backend("cuda, no device", options, &be));
+    be->base.native_queue = no_queue;
+    be->hopper = ec__supcon_hopper_expected(options->math);
+    *out = &be->base;
+    return EC_OK;
 }

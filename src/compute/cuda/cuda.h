@@ -68,6 +68,9 @@ void ec__cuda_dnn_close(ec_cuda_backend *be);
 /* A back end on a device that can be used. */
 ec_status ec__cuda_backend_open(const ec_backend_options *options, ec_backend **out);
 
+/* One without a device: ec__backend_open_sizes of compute/backend.h. */
+ec_status ec__cuda_backend_open_sizes(const ec_backend_options *options, ec_backend **out);
+
 #ifdef __cplusplus
 }
 #endif

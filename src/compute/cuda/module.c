@@ -78,7 +78,8 @@ static void kernels(int32_t number, char out[EC_CUDA_TEXT]) {
 }
 
 static const struct ec_cuda_compute compute = {
-    .versions = versions, .device_count = device_count, .device = device, .kernels = kernels, .open = open};
+    .versions = versions, .device_count = device_count, .device = device, .kernels = kernels, .open = open,
+    .open_sizes = ec__cuda_backend_open_sizes};
 
 /* Made of another floor's sources (dist/comm_nccl*.c), so only its name is known here. */
 extern const struct ec_cuda_dist ec__cuda_dist __attribute__((weak));

@@ -31,6 +31,8 @@ struct ec_cuda_compute {
     /* EC_ERR_ENV when options->device cannot be used. (*out)->host and pool are NULL: the
      * caller puts a CPU back end there, which is closed with it, and its pool. */
     ec_status (*open)(const ec_backend_options *options, ec_backend **out);
+    /* The same without a device: ec__backend_open_sizes. */
+    ec_status (*open_sizes)(const ec_backend_options *options, ec_backend **out);
 };
 
 #endif

@@ -67,6 +67,9 @@ typedef struct ec_supcon_cuda {
 ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, int64_t global_rows, int32_t dim, int32_t rows,
                                     int32_t classes, ec_arena *arena);
 
+/* What be->hopper would be on a device of compute capability 9.0 where those kernels are right. */
+bool ec__supcon_hopper_expected(ec_math math);
+
 /* Decides be->hopper, once: compute capability 9.0, bfloat16, and the same results as from the portable kernels on
  * small problems that are run for it; else it warns. EC_ERR_ENV where the environment asks for what there is not. */
 ec_status ec__supcon_choose(ec_cuda_backend *be);

@@ -157,6 +157,11 @@ static ec_status check(ec_cuda_backend *be, bool *right) {
 }
 
 /* EMOCLIM_SUPCON=portable|hopper decides, for tests. */
+bool ec__supcon_hopper_expected(ec_math math) {
+    const char *asked = getenv("EMOCLIM_SUPCON");
+    return math == EC_MATH_BF16 && !(asked && strcmp(asked, "portable") == 0);
+}
+
 ec_status ec__supcon_choose(ec_cuda_backend *be) {
     const char *asked = getenv("EMOCLIM_SUPCON");
     int major = 0, minor = 0;
