@@ -83,7 +83,8 @@ static ec_status check_training(const ec_config *config) {
                                 "training.max_epochs and training.max_steps are both 0; one says how long "
                                 "to train"),
                        "training.max_epochs", "training.max_steps");
-    int64_t steps = t->max_steps > 0 ? t->max_steps : t->max_epochs * t->steps_per_epoch;
+    int64_t steps = t->max_steps;
+    if (steps == 0 && __builtin_mul_overflow(t->max_epochs, t->steps_per_epoch, &steps)) steps = INT64_MAX;
     if (t->schedule == EC_CONFIG_COSINE && steps > 0 && t->warmup_steps >= steps)
         return at_keys(config,
                        EC_ERROR(EC_ERR_CONFIG,

@@ -73,7 +73,8 @@ enum { EC_COMM_DEADLINE_S = 60, EC_COMM_PATIENCE_S = 3600 };
  * was started by an MPI launcher with more than one rank, else self (MPI is then not even initialised). Sets the rank in
  * error records and log lines. Several may be open at a time; MPI is initialised by the first and finalised with the
  * last. The caller owns it and ends it with ec__comm_close. EC_ERR_USAGE for another kind, EC_ERR_ENV where Slurm
- * started several tasks without an interface that MPI could use, EC_ERR_DIST with the text of MPI. */
+ * started several tasks without an interface that MPI could use, EC_ERR_DIST with the text of MPI. A rank that fails alone
+ * ends the run on all of them. */
 ec_status ec__comm_open(const char *kind, ec_comm **out);
 
 /* Collective over host. Opens a communicator over the memory of a back end whose native_queue is queue; NULL: that is host

@@ -1,4 +1,5 @@
 #include <mpi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,6 +168,14 @@ static ec_status open_window(mpi_comm *m) {
     return EC_OK;
 }
 
+/* What failed here alone (a thread that cannot be started) would leave the others waiting in MPI, where nobody watches
+ * over them yet. */
+static void give_up_opening(mpi_comm *m, ec_status status) {
+    char why[EC_ERROR_TEXT + 64];
+    snprintf(why, sizeof why, "rank %d cannot join the others: %s", m->base.rank, ec_error_last()->text);
+    mpi_abort(&m->base, ec_status_exit_code(status), why);
+}
+
 ec_status ec__comm_open_mpi(bool window, ec_comm **out) {
     ec_status status = EC_OK;
     mpi_comm *m = NULL;
@@ -185,6 +194,7 @@ ec_status ec__comm_open_mpi(bool window, ec_comm **out) {
     *out = &m->base;
     m = NULL;
 done:
+    if (m && m->base.size > 1) give_up_opening(m, status);
     if (m) release(m);
     return status;
 }

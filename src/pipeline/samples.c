@@ -1,6 +1,7 @@
 #include "pipeline/samples.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,11 +68,21 @@ ec_media_item ec__media_item_of(const ec_manifest_entry *entry, int64_t index) {
                            .index = index};
 }
 
+/* As few digits as tell the number from all others: two cuts must not have one name. */
+static void format_seconds(double seconds, char *text, size_t size) {
+    int digits = 15;
+    do snprintf(text, size, "%.*g", digits, seconds);
+    while (strtod(text, NULL) != seconds && digits++ < 17);
+}
+
 ec_status ec__media_item_id(const ec_manifest_entry *entry, char **out) {
-    bool open_end = isinf(entry->end_s);
+    char start[32], end[32];
+    const bool open_end = isinf(entry->end_s);
     if (entry->start_s == 0 && open_end) return ec__format(out, "%s", entry->path);
-    if (open_end) return ec__format(out, "%s#t=%g", entry->path, entry->start_s);
-    return ec__format(out, "%s#t=%g,%g", entry->path, entry->start_s, entry->end_s);
+    format_seconds(entry->start_s, start, sizeof start);
+    if (open_end) return ec__format(out, "%s#t=%s", entry->path, start);
+    format_seconds(entry->end_s, end, sizeof end);
+    return ec__format(out, "%s#t=%s,%s", entry->path, start, end);
 }
 
 static ec_status add_sample(ec_samples *s, const ec_manifest_entry *entry, int64_t index, int32_t label) {

@@ -2,11 +2,13 @@
 #include "report/metrics.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/file.h"
@@ -31,11 +33,33 @@ static const char *const direction_names[EC_DIRECTIONS] = {
 static const char *const metric_names[EC_METRICS] = {[EC_P_AT_1] = "precision@1", [EC_P_AT_5] = "precision@5",
                                                      [EC_P_AT_10] = "precision@10", [EC_MRR] = "MRR", [EC_MAP] = "MAP"};
 
+/* A run that was killed may have left half a line, which the next must not go on in: the file ends with a whole one. */
+static ec_status cut_half_line(const char *path) {
+    ec_status status = EC_OK;
+    char block[4096];
+    const char *newline = NULL;
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return EC_OK; /* not there yet, or fopen says why not */
+    const int64_t bytes = lseek(fd, 0, SEEK_END);
+    int64_t end = bytes;
+    while (end > 0 && !newline) {
+        const int64_t count = end < (int64_t)sizeof block ? end : (int64_t)sizeof block;
+        EC_TRY(ec__pread_exact(fd, path, block, (size_t)count, end - count));
+        newline = memrchr(block, '\n', (size_t)count);
+        end = newline ? end - count + (newline - block) + 1 : end - count;
+    }
+    if (end < bytes && ftruncate(fd, end) != 0) EC_FAIL(EC_ERR_IO, "cannot cut %s: %s", path, strerror(errno));
+done:
+    close(fd);
+    return status;
+}
+
 ec_status ec__metrics_open(const char *path, ec_metrics **out) {
     ec_status status = EC_OK;
     ec_metrics *metrics = calloc(1, sizeof *metrics);
     if (!metrics) EC_FAIL(EC_ERR_MEMORY, "no memory for the metrics file");
     EC_TRY(ec__format(&metrics->path, "%s", path));
+    EC_TRY(cut_half_line(path));
     metrics->stream = fopen(path, "ae");
     if (!metrics->stream) EC_FAIL(EC_ERR_IO, "cannot open %s: %s", path, strerror(errno));
     metrics->flushed_ns = ec__now_ns();

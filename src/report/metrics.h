@@ -13,7 +13,7 @@
 
 typedef struct ec_metrics ec_metrics;
 
-/* Opens path for appending; its folder must exist. EC_ERR_IO. */
+/* Opens path for appending, behind its last whole line; its folder must exist. EC_ERR_IO. */
 ec_status ec__metrics_open(const char *path, ec_metrics **out);
 
 /* EC_ERR_IO when something could not be written (a full disk) since opening. Frees the handle; accepts NULL. */

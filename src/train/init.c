@@ -55,7 +55,7 @@ done:
 }
 
 static ec_status from_section(ec_heads *heads, const ec_checkpoint *file, const char *section, const ec_param_set *set,
-                                 import_fn import, bool required) {
+                              import_fn import, bool required) {
     char name[EC_PARAM_NAME + 16];
     for (int32_t i = 0; i < set->count; i++) {
         const ec_param *p = &set->items[i];
@@ -65,6 +65,9 @@ static ec_status from_section(ec_heads *heads, const ec_checkpoint *file, const 
             EC_RETURN_IF(absent(file->path, p, required));
             continue;
         }
+        if (array->type != EC_H5_F32)
+            return EC_ERROR(EC_ERR_DATA, "%s: %s is of type %s, float32 expected", file->path, name,
+                            ec__h5_type_name(array->type));
         EC_RETURN_IF(check_shape(file->path, p, array->rank, array->dim));
         EC_RETURN_IF(import(heads, i, array->data));
     }

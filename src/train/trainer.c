@@ -19,7 +19,9 @@ static ec_status plan_length(ec_run *run) {
     const ec_config_training *t = &run->config->training;
     run->steps_per_epoch = t->steps_per_epoch ? t->steps_per_epoch : ec__sampler_steps_per_epoch(run->sampler);
     int64_t most = ec__sampler_steps(run->sampler);
-    run->total_steps = t->max_steps ? t->max_steps : t->max_epochs * run->steps_per_epoch;
+    run->total_steps = t->max_steps;
+    if (!t->max_steps && __builtin_mul_overflow(t->max_epochs, run->steps_per_epoch, &run->total_steps))
+        run->total_steps = most;
     if (t->max_steps > most) return EC_ERROR(EC_ERR_CONFIG, "training.max_steps is %lld; %s has batches for %lld steps",
                                              (long long)t->max_steps, t->indices, (long long)most);
     if (run->total_steps > most) run->total_steps = most;

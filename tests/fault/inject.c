@@ -15,6 +15,7 @@
  *     FAULT_DO=sleep       the call takes FAULT_SECONDS longer (default 1)
  *     FAULT_FOR=M          calls from the N-th on that fail, are short or long (default 1; 0: all)
  *     FAULT_LOG=FILE       gets a line "rank number kind path" for every counted call, and "struck" when it strikes
+ *     FAULT_NO_THREAD=N    the N-th thread that the program itself starts on that rank cannot be started (EAGAIN)
  *     FAULT_MEMINFO=FILE   is read in place of /proc/meminfo: a machine with another amount of memory
  *     FAULT_PIDS=FOLDER    gets a file for every rank, named by its number, holding its process id
  *
@@ -25,10 +26,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,10 +49,11 @@ static struct {
     int rank, at, times, error; /* error: errno of a call that fails */
     int signal;                 /* that strikes, or 0 */
     int seconds;                /* that a call takes longer, or 0 */
+    int no_thread;              /* number of a thread of the program, or 0 */
     bool counts, tears, halves;
     const char *under, *kinds, *victim, *log, *pids;
 } fault;
-static atomic_int counted;
+static atomic_int counted, threads;
 
 static int number_of(const char *name, int standard) {
     const char *text = getenv(name);
@@ -94,6 +98,7 @@ __attribute__((constructor)) static void begin(void) {
     fault.times = number_of("FAULT_FOR", 1);
     int rank = number_of("FAULT_RANK", 0);
     fault.counts = fault.under && (rank < 0 || rank == fault.rank);
+    fault.no_thread = rank < 0 || rank == fault.rank ? number_of("FAULT_NO_THREAD", 0) : 0;
     fault.tears = what && strcmp(what, "tear") == 0;
     fault.signal = fault.tears || (what && strcmp(what, "kill") == 0) ? SIGKILL : 0;
     if (what && strcmp(what, "USR1") == 0) fault.signal = SIGUSR1;
@@ -261,3 +266,11 @@ int remove(const char *path) { return judge("unlink", path) == FAIL ? -1 : REAL(
 int mkdir(const char *path, mode_t mode) { return judge("folder", path) == FAIL ? -1 : REAL(mkdir)(path, mode); }
 
 int rmdir(const char *path) { return judge("folder", path) == FAIL ? -1 : REAL(rmdir)(path); }
+
+/* Threads of libraries, which begin in those, are not the program's. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg) {
+    Dl_info place;
+    const bool own = fault.no_thread && dladdr((void *)(uintptr_t)run, &place) && strstr(place.dli_fname, "emoclim");
+    if (own && atomic_fetch_add(&threads, 1) + 1 == fault.no_thread) return EAGAIN;
+    return REAL(pthread_create)(thread, attributes, run, arg);
+}
