@@ -25,7 +25,9 @@ job_configured() {
     local section=$1 key=$2
     shift 2
     "$emoclim" config print "$@" |
-        awk -v section="$section:" -v key="$key:" '/^[^ ]/ { in_it = $1 == section } in_it && $1 == key { print $2; exit }'
+        awk -v section="$section:" -v key="$key:" '
+            /^[^ ]/ { in_it = $1 == section } in_it && $1 == key { sub(/^[^:]*: /, ""); print; exit }' |
+        sed '/^".*"$/ { s/^"//; s/"$//; s/\\\(.\)/\1/g; }' # a text with spaces comes in quotes
 }
 
 # Checks program and configuration before anything is started, and finds the folders that show progress.

@@ -66,5 +66,5 @@ photo=$folder/data/$(awk -F, '$3 == "test" { print $1; exit }' "$folder/data/ima
 cat <<EOF
 
 Try your own photo:
-  ${emoclim#"$PWD/"} search --checkpoint $checkpoint --image PHOTO.jpg --index $folder/index.h5 -k 5
+  ${emoclim#"$PWD/"} search --checkpoint $(printf %q "$checkpoint") --image PHOTO.jpg --index $(printf %q "$folder/index.h5") -k 5
 EOF

@@ -12,6 +12,7 @@
 #include "cache/half.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 /* A power loss costs at most what was computed since the last flush. */
 enum { FLUSH_BYTES = 64 << 20, FLUSH_SECONDS = 5 };
@@ -183,7 +184,7 @@ static void copy_text(char *into, size_t size, const char *text) {
         while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80) length--;
     }
     memcpy(into, text, length);
-    bool utf8 = ec__h5_utf8(into);
+    bool utf8 = ec__utf8(into);
     for (size_t i = 0; i < length; i++) {
         if ((unsigned char)into[i] < ' ') into[i] = ' ';
         if (!utf8 && (unsigned char)into[i] >= 0x80) into[i] = '?';

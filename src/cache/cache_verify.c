@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cache/cache_reader.h"
+#include "cache/json_text.h"
 
 /* First element that is infinite or NaN; -1 when there is none. The first pass has no branch: it runs with every block
  * that is read for the first time, at the speed of memory. */
@@ -70,7 +71,7 @@ ec_status ec__cache_json(const ec_cache_info *x, json_t **out) {
     ec_status status = EC_OK;
     json_t *root = NULL;
     EC_TRY(ec__cache_identity_json(&x->identity, &root));
-    int failed = json_object_set_new(root, "path", json_string(x->path)) |
+    int failed = json_object_set_new(root, "path", ec__json_text(x->path)) |
                  json_object_set_new(root, "format_version", json_integer(EC_CACHE_VERSION)) |
                  json_object_set_new(root, "created_by", json_string(x->created_by)) |
                  json_object_set_new(root, "rows", json_integer(x->rows)) |

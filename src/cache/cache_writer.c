@@ -14,6 +14,7 @@
 #include "cache/cache_build.h"
 #include "core/file.h"
 #include "core/sha256.h"
+#include "core/utf8.h"
 
 /* Is the file behind fd still the one of that name? Another builder may have ended and removed it. */
 static bool still_named(int fd, const char *path) {
@@ -55,7 +56,7 @@ static ec_status check_spec(const char *path, const ec_cache_spec *spec) {
         if (length < 1 || length > EC_CACHE_ID)
             return EC_ERROR(EC_ERR_DATA, "%s: the id of sample %lld has %zu bytes; 1 to %d are expected", path,
                             (long long)i, length, EC_CACHE_ID);
-        if (!ec__h5_utf8(spec->id[i]))
+        if (!ec__utf8(spec->id[i]))
             return EC_ERROR(EC_ERR_DATA, "%s: the id of sample %lld is not UTF-8", path, (long long)i);
         if (spec->split[i] >= EC_SPLITS)
             return EC_ERROR(EC_ERR_DATA, "%s: split %d of %s", path, spec->split[i], spec->id[i]);

@@ -116,9 +116,6 @@ static inline const char *ec__h5_string(const ec_h5_strings *strings, int64_t k)
 ec_status ec__h5_list(ec_h5 *file, const char *group, ec_h5_strings *out);
 bool ec__h5_is_group(ec_h5 *file, const char *name);
 
-/* Is text UTF-8 (RFC 3629)? */
-bool ec__h5_utf8(const char *text);
-
 /* Attributes of the root. Text is fixed-length UTF-8. */
 ec_status ec__h5_set_i64(ec_h5 *file, const char *name, int64_t value);
 ec_status ec__h5_set_f64(ec_h5 *file, const char *name, double value);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache/h5_internal.h"
+#include "core/utf8.h"
 
 static ec_status set(ec_h5 *file, const char *name, ec_h5_type type, size_t string_bytes, const void *value) {
     ec_status status = EC_OK;
@@ -33,7 +34,7 @@ ec_status ec__h5_set_f64(ec_h5 *file, const char *name, double value) {
 
 ec_status ec__h5_set_text(ec_h5 *file, const char *name, const char *text) {
     size_t length = strlen(text);
-    if (length > EC_H5_TEXT || !ec__h5_utf8(text))
+    if (length > EC_H5_TEXT || !ec__utf8(text))
         return EC_ERROR(EC_ERR_DATA, "%s: the attribute %s would not be UTF-8 of at most %d bytes", file->path, name,
                         EC_H5_TEXT);
     return set(file, name, EC_H5_STRING, length > 0 ? length : 1, text); /* HDF5 has no string of zero bytes */
@@ -114,7 +115,7 @@ ec_status ec__h5_get_text(ec_h5 *file, const char *name, char **out) {
     if (!text) EC_FAIL(EC_ERR_MEMORY, "no memory for the attribute %s of %s", name, file->path);
     memory = H5Aget_type(attribute); /* its own type: files of h5py may say ASCII, which is UTF-8 too */
     if (memory < 0 || H5Aread(attribute, memory, text) < 0) EC_H5_FAIL(file, "read the attribute", name);
-    if (!ec__h5_utf8(text)) EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is not UTF-8", file->path, name);
+    if (!ec__utf8(text)) EC_FAIL(EC_ERR_DATA, "%s: the attribute %s is not UTF-8", file->path, name);
     *out = text;
     text = NULL;
 done:

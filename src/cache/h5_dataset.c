@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache/h5_internal.h"
+#include "core/utf8.h"
 
 /* "(N,512)": an unknown dimension is N. */
 static const char *shape_text(int32_t rank, const int64_t *dim, char *text, size_t size) {
@@ -71,7 +72,7 @@ static ec_status pack(const ec_h5 *file, const char *name, const char *const *te
     *width = 1;
     for (int64_t k = 0; k < count; k++) {
         size_t length = strlen(text[k]);
-        if (length > EC_H5_TEXT || !ec__h5_utf8(text[k]))
+        if (length > EC_H5_TEXT || !ec__utf8(text[k]))
             EC_FAIL(EC_ERR_DATA, "%s: %s[%lld] would not be UTF-8 of at most %d bytes: %.200s", file->path, name,
                     (long long)k, EC_H5_TEXT, text[k]);
         if (length > *width) *width = length;
@@ -280,7 +281,7 @@ ec_status ec__h5_read_strings(ec_h5 *file, const char *name, ec_h5_strings *out)
         EC_H5_FAIL(file, "read", name);
     spread(data, info.count, info.element_bytes);
     for (int64_t k = 0; k < info.count; k++)
-        if (!ec__h5_utf8(data + (size_t)k * (info.element_bytes + 1)))
+        if (!ec__utf8(data + (size_t)k * (info.element_bytes + 1)))
             EC_FAIL(EC_ERR_DATA, "%s: %s[%lld] is not UTF-8", file->path, name, (long long)k);
     *out = (ec_h5_strings){.data = data, .stride = info.element_bytes + 1, .count = info.count};
     data = NULL;

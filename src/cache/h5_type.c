@@ -67,20 +67,3 @@ bool ec__h5_type_of(hid_t type, ec_h5_type *out) {
     }
     return false;
 }
-
-/* RFC 3629: shortest forms only, no surrogates, nothing beyond U+10FFFF. */
-bool ec__h5_utf8(const char *text) {
-    const unsigned char *p = (const unsigned char *)text;
-    while (*p) {
-        int more = 0; /* bytes that must follow */
-        if (*p >= 0xf0 && *p < 0xf5) more = 3;
-        else if (*p >= 0xe0 && *p < 0xf0) more = 2;
-        else if (*p >= 0xc2 && *p < 0xe0) more = 1;
-        else if (*p >= 0x80) return false;
-        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f)) return false;
-        if ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return false;
-        for (p++; more > 0; more--, p++)
-            if ((*p & 0xc0) != 0x80) return false;
-    }
-    return true;
-}

@@ -66,7 +66,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     json_t *results = cli->json ? json_array() : NULL;
     EC_TRY(cli_load_config(cli, &config));
     cli_set_log_level(config->logging.level, false);
-    const cli_session_options how = cli_session_of(config);
+    cli_session_options how = cli_session_of(config);
+    how.stops = true;
     EC_TRY(cli_session_open(&how, &session));
     EC_TRY(build_one(cli, values, config, &session, EC_IMAGE, results));
     EC_TRY(build_one(cli, values, config, &session, EC_MUSIC, results));

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "cli/verify.h"
 #include "train/checkpoint.h"
@@ -26,7 +27,7 @@ static ec_status digest(const cli_context *cli, const void *values) {
     char hex[EC_SHA256_HEX];
     EC_TRY(ec__checkpoint_load(cli->argument[0], &checkpoint));
     EC_TRY(ec__checkpoint_digest(checkpoint, hex));
-    if (cli->json) EC_TRY(cli_print_json(json_pack("{s:s, s:I, s:s}", "path", cli->argument[0], "step",
+    if (cli->json) EC_TRY(cli_print_json(json_pack("{s:o, s:I, s:s}", "path", ec__json_text(cli->argument[0]), "step",
                                                    (json_int_t)checkpoint->meta.step, "digest", hex)));
     else EC_TRY(cli_print("%s\n", hex));
 done:

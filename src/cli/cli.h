@@ -138,4 +138,8 @@ int cli_columns(int fd);
  * at once. */
 ec_status cli_catch_signals(void);
 
+/* For a command without safe points: TERM and INT end it, USR1 and USR2, which schedulers send to whatever runs, do
+ * not. */
+ec_status cli_pass_over_requests(void);
+
 #endif

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "config/config.h"
 
@@ -22,7 +23,8 @@ static ec_status check(const cli_context *cli, const void *values) {
     if (options->ranks > 0) EC_TRY(ec__config_check_ranks(config, (int32_t)options->ranks));
     EC_TRY(ec__config_hash(config, hex));
     if (cli->json)
-        EC_TRY(cli_print_json(json_pack("{s:s, s:b, s:s}", "file", cli->argument[0], "valid", 1, "hash", hex)));
+        EC_TRY(cli_print_json(json_pack("{s:o, s:b, s:s}", "file", ec__json_text(cli->argument[0]), "valid", 1, "hash",
+                                        hex)));
     else EC_TRY(cli_print("%s: valid\n", cli->argument[0]));
 done:
     ec__config_free(config);

@@ -1,6 +1,7 @@
 /* emoclim demo: makes the demo data. */
 #include <stddef.h>
 
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "demo.h"
 
@@ -36,7 +37,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     cli_progress_end();
     EC_RETURN_IF(status);
     if (cli->json)
-        return cli_print_json(json_pack("{s:s, s:i, s:i, s:I}", "folder", o->out, "images", config.images, "tracks",
+        return cli_print_json(json_pack("{s:o, s:i, s:i, s:I}", "folder", ec__json_text(o->out), "images", config.images, "tracks",
                                         config.tracks, "seed", (json_int_t)o->seed));
     EC_RETURN_IF(
         cli_print("%s: %d pictures (images.csv), %d tracks (music.csv)\n", o->out, config.images, config.tracks));

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "cache/embedding_file.h"
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "core/utf8.h"
 #include "media/manifest.h"
 #include "pipeline/embed.h"
 #include "pipeline/embed_media.h"
@@ -129,12 +131,21 @@ static ec_status open_files(job *j) {
     return EC_OK;
 }
 
+/* Before anything is encoded. */
+static ec_status check_names(const job *j) {
+    for (int64_t i = 0; i < j->count; i++)
+        if (!ec__utf8(j->id[i]))
+            return EC_ERROR(EC_ERR_DATA, "the name of %s is not UTF-8, as names in an index are", j->id[i]);
+    return EC_OK;
+}
+
 static ec_status open_job(job *j) {
     const embed_options *o = j->o;
     EC_RETURN_IF(ec__trained_load(j->session.be, o->checkpoint, &j->trained));
     if (o->cache) return open_cache(j);
     j->modality = o->modality == 1 ? EC_IMAGE : EC_MUSIC;
     EC_RETURN_IF(o->manifest ? open_manifest(j) : open_files(j));
+    EC_RETURN_IF(check_names(j));
     EC_RETURN_IF(ec__featurizer_open(j->session.be, j->trained.config, j->modality, &j->featurizer));
     return ec__trained_check_features(&j->trained, j->modality, "the encoder as it is now",
                                       ec__featurizer_identity(j->featurizer));
@@ -174,8 +185,8 @@ static ec_status write_file(job *j) {
     };
     EC_RETURN_IF(ec__embedding_write(j->o->out, &content));
     if (j->cli->json)
-        return cli_print_json(json_pack("{s:s, s:I, s:I, s:i}", "path", j->o->out, "rows", (json_int_t)kept, "skipped",
-                                        (json_int_t)(j->count - kept), "width", width));
+        return cli_print_json(json_pack("{s:o, s:I, s:I, s:i}", "path", ec__json_text(j->o->out), "rows", (json_int_t)kept,
+                                        "skipped", (json_int_t)(j->count - kept), "width", width));
     return cli_print("%s: %lld embeddings of width %d%s\n", j->o->out, (long long)kept, width,
                      kept < j->count ? " (some files were left out)" : "");
 }

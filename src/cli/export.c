@@ -1,6 +1,7 @@
 /* emoclim export: trained heads as safetensors, for PyTorch and other programs. */
 #include <string.h>
 
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "train/export.h"
 
@@ -29,7 +30,7 @@ static ec_status run(const cli_context *cli, const void *values) {
     EC_TRY(ec__checkpoint_digest(checkpoint, digest));
     EC_TRY(ec__export_heads(checkpoint, o->out, &arrays));
     if (cli->json)
-        EC_TRY(cli_print_json(json_pack("{s:s, s:i, s:I, s:s}", "path", o->out, "tensors", (int)arrays, "step",
+        EC_TRY(cli_print_json(json_pack("{s:o, s:i, s:I, s:s}", "path", ec__json_text(o->out), "tensors", (int)arrays, "step",
                                         (json_int_t)checkpoint->meta.step, "checkpoint_digest", digest)));
     else
         EC_TRY(cli_print("%s: %d tensors of step %lld, digest %s\n", o->out, (int)arrays,

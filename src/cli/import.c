@@ -1,6 +1,7 @@
 /* emoclim import: encoder weights from other programs' files, under canonical names. */
 #include <string.h>
 
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "nn/encoder_weights.h"
@@ -42,7 +43,8 @@ static ec_status choose_kind(const import_options *o, const ec_tensor_source *so
 
 static ec_status print(const cli_context *cli, const import_options *o, const ec_encoder_info *info) {
     if (cli->json)
-        return cli_print_json(json_pack("{s:s, s:s, s:s, s:o?, s:I, s:i, s:s}", "path", o->out, "from", o->weights,
+        return cli_print_json(json_pack("{s:o, s:o, s:s, s:o?, s:I, s:i, s:s}", "path", ec__json_text(o->out), "from",
+                                        ec__json_text(o->weights),
                                         "encoder", info->name, "architecture", json_loads(info->architecture, 0, NULL),
                                         "parameters", (json_int_t)info->parameters, "embedding", (int)info->embedding,
                                         "sha256", info->sha256));

@@ -6,8 +6,8 @@
 #include "cli/commands.h"
 #include "core/mapped.h"
 
-/* Streams that were closed when the process began would leave their numbers to the first files that are opened, and what
- * is printed would go into those. In their place comes one that refuses. */
+/* Streams that were closed when the process began would leave their numbers to the first files that are opened, and
+ * what is printed would go into those. In their place comes one that refuses. */
 static void fill_closed_streams(void) {
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0) return;

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
 
+#include "cache/json_text.h"
 #include "cli/commands.h"
 #include "core/clock.h"
 #include "emoclim/emoclim.h"
@@ -78,8 +79,9 @@ static ec_status print_json(const search *s) {
                                                  (double)s->match[i].score, "id",
                                                  ec_index_id(s->index, s->match[i].item), "label",
                                                  ec_index_label(s->index, s->match[i].item)));
-    return cli_print_json(json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "query",
-                                    s->o->image ? s->o->image : s->o->music, "index", s->o->index, "items",
+    return cli_print_json(json_pack("{s:o, s:o, s:I, s:f, s:f, s:f, s:o}", "query",
+                                    ec__json_text(s->o->image ? s->o->image : s->o->music), "index",
+                                    ec__json_text(s->o->index), "items",
                                     (json_int_t)ec_index_items(s->index), "encode_ms", s->encode_ms, "load_ms",
                                     s->load_ms, "search_ms", s->search_ms, "results", results));
 }

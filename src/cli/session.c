@@ -78,7 +78,7 @@ static ec_status open_backend(const cli_session_options *options, cli_session *o
 ec_status cli_session_open(const cli_session_options *options, cli_session *out) {
     ec_status status = EC_OK;
     *out = (cli_session){0};
-    EC_TRY(cli_catch_signals());
+    EC_TRY(options->stops ? cli_catch_signals() : cli_pass_over_requests());
     EC_TRY(ec__comm_open(options->comm ? options->comm : "auto", &out->comm));
     cli_set_ranks(out->comm->rank, out->comm->size);
     if (options->deadline_s > 0) ec__comm_set_deadline(out->comm, options->deadline_s, options->patience_s);

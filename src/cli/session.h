@@ -22,10 +22,12 @@ typedef struct cli_session_options {
     int64_t threads;    /* of this rank; 0: the processors of the host shared between its ranks */
     double deadline_s, patience_s; /* both 0: the communicator's own */
     bool sizes;         /* where a GPU is asked for that is not there, a back end for sizes (ec__backend_open_sizes) */
+    bool stops;         /* the command looks whether it was asked to stop (core/stop.h) */
     const ec_config *config; /* borrowed; what all ranks must agree on, or NULL */
 } cli_session_options;
 
-/* Collective over the processes that mpirun started; alone, MPI is not touched. Signals are caught from here on.
+/* Collective over the processes that mpirun started; alone, MPI is not touched. Where the command stops when it is
+ * asked to, signals are caught from here on.
  * Ranks that run another program or configuration than the others are named (cli/consistency.h).
  * cli_session_close also after an error; status: that of the command. An error that this rank has alone ends all ranks
  * (ec__comm_fail). */

@@ -51,12 +51,21 @@ static void handler(int number) {
     errno = saved;
 }
 
-ec_status cli_catch_signals(void) {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
-    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+static ec_status set_handler(const int *numbers, size_t count, void (*what)(int)) {
+    struct sigaction action = {.sa_handler = what, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+    for (size_t i = 0; i < count; i++)
         if (sigaction(numbers[i], &action, NULL) != 0)
             return EC_ERROR(EC_ERR_ENV, "cannot catch signal %d: %s", numbers[i], strerror(errno));
     return EC_OK;
+}
+
+ec_status cli_catch_signals(void) {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
+    return set_handler(numbers, sizeof numbers / sizeof numbers[0], handler);
+}
+
+ec_status cli_pass_over_requests(void) {
+    static const int numbers[] = {SIGUSR1, SIGUSR2};
+    return set_handler(numbers, sizeof numbers / sizeof numbers[0], SIG_IGN);
 }

@@ -130,7 +130,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     listener l = {.quiet = cli->quiet};
     EC_TRY(cli_load_config(cli, &config));
     cli_set_log_level(config->logging.level, false);
-    const cli_session_options how = cli_session_of(config);
+    cli_session_options how = cli_session_of(config);
+    how.stops = true;
     EC_TRY(cli_session_open(&how, &session));
     l.config = config;
     if (session.comm->rank == 0) mine = open_folder(&l);

@@ -1,5 +1,7 @@
 #include "cli/verify.h"
 
+#include "cache/json_text.h"
+
 typedef struct tally {
     json_t *list; /* NULL without --json */
     int bad;
@@ -9,9 +11,8 @@ typedef struct tally {
 static ec_status note(tally *t, const char *path, ec_status found) {
     if (found != EC_OK && t->bad++ == 0) t->first = *ec_error_last();
     if (!t->list) return found == EC_OK ? cli_print("%s: good\n", path) : EC_OK;
-    json_t *entry = found == EC_OK ? json_pack("{s:s, s:b}", "path", path, "good", 1)
-                                   : json_pack("{s:s, s:b, s:s}", "path", path, "good", 0, "error",
-                                               ec_error_last()->text);
+    json_t *entry = json_pack("{s:o, s:b}", "path", ec__json_text(path), "good", found == EC_OK);
+    if (entry && found != EC_OK) json_object_set_new(entry, "error", ec__json_text(ec_error_last()->text));
     if (json_array_append_new(t->list, entry) != 0) return EC_ERROR(EC_ERR_MEMORY, "no memory for a list of files");
     return EC_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "config/schema.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 static const ec__place *place_of(const ec_config *config, const char *name) {
     return &config->origin->place[ec__key_number(ec__key_find(name))];
@@ -40,6 +41,22 @@ static ec_status check_required(const ec_config *config) {
                        EC_ERROR(EC_ERR_CONFIG, "dataset.image_cache and dataset.audio_cache are the same file, %s",
                                 config->dataset.image_cache),
                        "dataset.image_cache", "dataset.audio_cache");
+    return EC_OK;
+}
+
+/* A relative path has the folder in front that it is relative to: what cannot be written down again as YAML would be
+ * missed when the first checkpoint is saved. */
+static ec_status check_paths(const ec_config *config) {
+    for (size_t i = 0; i < ec__schema_count; i++) {
+        const ec__key *key = &ec__schema[i];
+        const char *path = key->type == EC_KEY_PATH ? *(char *const *)ec__key_value(key, config) : NULL;
+        bool good = !path || ec__utf8(path);
+        for (const char *p = path; good && p && *p; p++) good = (unsigned char)*p >= 0x20 && *p != 0x7F;
+        if (!good)
+            return at_keys(config,
+                           EC_ERROR(EC_ERR_CONFIG, "%s: the path %s is not UTF-8 text of one line", key->name, path),
+                           key->name, NULL);
+    }
     return EC_OK;
 }
 
@@ -127,6 +144,7 @@ static ec_status check_encoders(const ec_config *config) {
 
 ec_status ec__config_finish(ec_config *config) {
     EC_RETURN_IF(check_required(config));
+    EC_RETURN_IF(check_paths(config));
     EC_RETURN_IF(check_batch(config));
     EC_RETURN_IF(check_training(config));
     EC_RETURN_IF(check_encoders(config));

@@ -3,8 +3,8 @@
  * Kinds: self (one rank, no library), mpi (host memory; a shared-memory window inside a node), nccl (memory of GPUs).
  *
  * Every function marked "collective" must be called by all ranks in the same order, from the rank's main thread, and
- * blocks until the result is complete on this rank. A rank that cannot go on calls ec__comm_fail, which ends the whole run
- * where the others do not know.
+ * blocks until the result is complete on this rank. A rank that cannot go on calls ec__comm_fail, which ends the whole
+ * run where the others do not know.
  *
  * Memory. Those above move host memory. One over a back end's memory is opened on top of one of them (`host`): its
  * collectives only enqueue, on the queue it was opened with, and are complete when that queue has come there
@@ -70,24 +70,25 @@ struct ec_comm {
 enum { EC_COMM_DEADLINE_S = 60, EC_COMM_PATIENCE_S = 3600 };
 
 /* Collective. Opens "self", "mpi", "mpi-plain" (mpi without the shared-memory window), or "auto": mpi when the process
- * was started by an MPI launcher with more than one rank, else self (MPI is then not even initialised). Sets the rank in
- * error records and log lines. Several may be open at a time; MPI is initialised by the first and finalised with the
+ * was started by an MPI launcher with more than one rank, else self (MPI is then not even initialised). Sets the rank
+ * in error records and log lines. Several may be open at a time; MPI is initialised by the first and finalised with the
  * last. The caller owns it and ends it with ec__comm_close. EC_ERR_USAGE for another kind, EC_ERR_ENV where Slurm
- * started several tasks without an interface that MPI could use, EC_ERR_DIST with the text of MPI. A rank that fails alone
- * ends the run on all of them. */
+ * started several tasks without an interface that MPI could use, EC_ERR_DIST with the text of MPI. A rank that fails
+ * alone ends the run on all of them. */
 ec_status ec__comm_open(const char *kind, ec_comm **out);
 
-/* Collective over host. Opens a communicator over the memory of a back end whose native_queue is queue; NULL: that is host
- * memory, and *out is host itself. host is borrowed. To be closed before host and before the back end, unless it is host.
- * EC_ERR_ENV where two ranks use one GPU, which is named: EMOCLIM_SHARE_GPU=1 on all ranks allows it, for tests. */
+/* Collective over host. Opens a communicator over the memory of a back end whose native_queue is queue; NULL: that is
+ * host memory, and *out is host itself. host is borrowed. To be closed before host and before the back end, unless it
+ * is host. EC_ERR_ENV where two ranks use one GPU, which is named: EMOCLIM_SHARE_GPU=1 on all ranks allows it, for
+ * tests. */
 ec_status ec__comm_open_over(ec_comm *host, void *queue, ec_comm **out);
 
 /* Collective; accepts NULL. A rank that closes while another is in a collective makes that one fail. */
 void ec__comm_close(ec_comm *comm);
 
 /* How long this rank waits inside one collective before it ends the run with exit code 5, in seconds (> 0): deadline_s
- * for a rank that gives no sign of life, patience_s for one that does. EC_COMM_DEADLINE_S and EC_COMM_PATIENCE_S at first.
- * Not collective. */
+ * for a rank that gives no sign of life, patience_s for one that does. EC_COMM_DEADLINE_S and EC_COMM_PATIENCE_S at
+ * first. Not collective. */
 void ec__comm_set_deadline(ec_comm *comm, double deadline_s, double patience_s);
 
 /* What this rank is doing between two collectives, for messages: the step of training (-1: none), and a literal that
@@ -98,14 +99,14 @@ void ec__comm_set_context(ec_comm *comm, int64_t step, const char *doing);
 /* Collective. all (size * bytes) receives every rank's bytes in rank order. mine may be all + rank * bytes. */
 ec_status ec__comm_all_gather(ec_comm *comm, const void *mine, void *all, size_t bytes);
 
-/* Collective. The same, but the result stays in the communicator's memory: *all is valid until the next collective and as
- * long as mine (which is borrowed until then). Inside a node it is written once and read in place by every rank. */
+/* Collective. The same, but the result stays in the communicator's memory: *all is valid until the next collective and
+ * as long as mine (which is borrowed until then). Inside a node it is written once and read in place by every rank. */
 ec_status ec__comm_all_gather_view(ec_comm *comm, const void *mine, const void **all, size_t bytes);
 
-/* Collective. Sums arrays in the fixed tree of dist/tree.h over all leaves of all ranks (rank 0's first), so the bits do
- * not depend on how the leaves are spread over ranks. leaves: local_leaves arrays of count floats, back to back; they are
- * used as work space and undefined afterwards. Every rank brings the same number of leaves. out (count) may not overlap
- * them. */
+/* Collective. Sums arrays in the fixed tree of dist/tree.h over all leaves of all ranks (rank 0's first), so the bits
+ * do not depend on how the leaves are spread over ranks. leaves: local_leaves arrays of count floats, back to back;
+ * they are used as work space and undefined afterwards. Every rank brings the same number of leaves. out (count) may
+ * not overlap them. */
 ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
 
 /* Collective. The same sums, of which rank r receives only part r: out (count / size) gets elements
@@ -120,8 +121,8 @@ ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root)
 ec_status ec__comm_barrier(ec_comm *comm);
 
 /* Between the two, collectives run beside what the caller enqueues meanwhile; what was enqueued before the fork comes
- * before them, and what is enqueued after the join comes after them. Another fork before the join lets what follows come
- * after what was enqueued meanwhile, too. Without an effect for host memory. */
+ * before them, and what is enqueued after the join comes after them. Another fork before the join lets what follows
+ * come after what was enqueued meanwhile, too. Without an effect for host memory. */
 ec_status ec__comm_fork(ec_comm *comm);
 ec_status ec__comm_join(ec_comm *comm);
 
@@ -130,30 +131,30 @@ ec_status ec__comm_join(ec_comm *comm);
 ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count);
 
 /* Waits until the queue has come to the end of what was enqueued; to be used in place of the back end's own synchronize
- * where other ranks' work is waited for, since only here a rank that is missing is noticed. Not within a recording. Without
- * an effect for host memory. */
+ * where other ranks' work is waited for, since only here a rank that is missing is noticed. Not within a recording.
+ * Without an effect for host memory. */
 ec_status ec__comm_wait(ec_comm *comm);
 
-/* The same in two calls, between which more may be enqueued: a mark (0 .. EC_COMM_MARKS - 1) behind what was enqueued so far,
- * and waiting until the queue has come to where it was last set. Not within a recording. */
+/* The same in two calls, between which more may be enqueued: a mark (0 .. EC_COMM_MARKS - 1) behind what was enqueued
+ * so far, and waiting until the queue has come to where it was last set. Not within a recording. */
 enum { EC_COMM_MARKS = 2 };
 ec_status ec__comm_mark(ec_comm *comm, int32_t mark);
 ec_status ec__comm_wait_mark(ec_comm *comm, int32_t mark);
 
-/* Collective. Ranks learn whether all are well: returns EC_OK when every rank passed EC_OK, else on every rank the error
- * record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases: after
- * opening files, after building a cache. */
+/* Collective. Ranks learn whether all are well: returns EC_OK when every rank passed EC_OK, else on every rank the
+ * error record of the lowest failing rank (code, text, rank number, chain of callers). To be called between phases:
+ * after opening files, after building a cache. */
 ec_status ec__comm_agree(ec_comm *comm, ec_status mine);
 
 /* Not collective. What a rank does with the status that ended its part in a run, before it closes the communicator. An
  * error that it has alone (its rows cannot be read, its disk is full) would leave the others waiting in their next
- * collective: it ends the run on all ranks, at once, with the error's text in the log and its exit code. EC_OK, EC_STOPPED,
- * and errors that all ranks have got from the last collective (ec__comm_agree, another one that failed everywhere) do
- * nothing. */
+ * collective: it ends the run on all ranks, at once, with the error's text in the log and its exit code. EC_OK,
+ * EC_STOPPED, and errors that all ranks have got from the last collective (ec__comm_agree, another one that failed
+ * everywhere) do nothing. */
 void ec__comm_fail(ec_comm *comm, ec_status status);
 
-/* Ends the run on all ranks with exit_code, after writing why to the log with this rank's number. Not collective. Does not
- * return in a multi-rank run; with one rank it only writes to the log. */
+/* Ends the run on all ranks with exit_code, after writing why to the log with this rank's number. Not collective. Does
+ * not return in a multi-rank run; with one rank it only writes to the log. */
 void ec__comm_abort(ec_comm *comm, int exit_code, const char *why);
 
 #endif

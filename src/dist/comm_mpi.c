@@ -81,7 +81,8 @@ static void mpi_abort(ec_comm *comm, int exit_code, const char *why) {
     MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
-/* What failed communicators leave behind: messages may be under way into their memory for as long as the process lasts. */
+/* What failed communicators leave behind: messages may be under way into their memory for as long as the process
+ * lasts. */
 static mpi_comm *abandoned;
 
 /* Without MPI_Finalize the launcher knows that something went wrong, and ends ranks that do not. */

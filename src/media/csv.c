@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 ec_status ec__csv_init(ec_csv *csv, const void *bytes, size_t count, const char *name) {
     static const uint8_t mark[3] = {0xef, 0xbb, 0xbf};
     *csv = (ec_csv){.name = name, .at = bytes, .line = 1, .column = 1};
@@ -29,26 +31,9 @@ static ec_status fail_at(const ec_csv *csv, int64_t line, int64_t column, ec_sta
     return ec__error_prefix("%s:%lld:%lld: ", csv->name, (long long)line, (long long)column);
 }
 
-/* Bytes of the well-formed UTF-8 character at p (Unicode, table 3-7), or 0. */
-static size_t character(const uint8_t *p, const uint8_t *end) {
-    size_t n = p[0] < 0x80                   ? 1
-               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-               : (p[0] & 0xf0) == 0xe0       ? 3
-               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-                                             : 0;
-    if ((size_t)(end - p) < n) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xe0 && p[1] < 0xa0) return 0; /* longer than need be */
-    if (p[0] == 0xed && p[1] > 0x9f) return 0; /* a surrogate */
-    if (p[0] == 0xf0 && p[1] < 0x90) return 0;
-    if (p[0] == 0xf4 && p[1] > 0x8f) return 0; /* above U+10FFFF */
-    return n;
-}
-
 /* Takes one character, and appends it to the record's text where keep. */
 static ec_status take(ec_csv *csv, bool keep) {
-    size_t n = *csv->at ? character(csv->at, csv->end) : 0;
+    size_t n = *csv->at ? ec__utf8_character((const char *)csv->at, (const char *)csv->end) : 0;
     if (n == 0 && *csv->at == 0) FAIL_AT(csv, csv->line, csv->column, "a NUL byte; text in UTF-8 expected");
     if (n == 0)
         FAIL_AT(csv, csv->line, csv->column, "byte 0x%02x begins no UTF-8 character; save the file as UTF-8", *csv->at);

@@ -26,6 +26,7 @@ static ec_status embed_share(ec_heads *heads, ec_embedding which, ec_modality mo
     float *features = malloc(sizeof *features * (size_t)batch * (size_t)per_item);
     ec_media_failure *failures = calloc((size_t)batch, sizeof *failures);
     if (!features || !failures) EC_FAIL(EC_ERR_MEMORY, "no memory for a batch of %d", batch);
+    ec__progress(progress, "files", 0, share.last - share.first);
     for (int64_t at = share.first; at < share.last; at += batch) {
         int32_t n = (int32_t)(share.last - at < batch ? share.last - at : batch);
         float *into[EC_EMBEDDINGS] = {0};

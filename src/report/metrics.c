@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cache/json_text.h"
 #include "core/clock.h"
 #include "core/file.h"
 
@@ -113,11 +114,12 @@ static json_t *retrieval_object(const double metrics[EC_METRICS]) {
 }
 
 void ec__metrics_start(ec_metrics *metrics, const ec_train_start *start) {
-    json_t *line = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s?}", "event", "start", "step",
+    json_t *line = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o?}", "event", "start", "step",
                              (json_int_t)start->first_step, "total_steps", (json_int_t)start->total_steps,
                              "steps_per_epoch", (json_int_t)start->steps_per_epoch, "parameters",
                              (json_int_t)start->parameters, "images", (json_int_t)start->images, "tracks",
-                             (json_int_t)start->tracks, "classes", start->classes, "resumed_from", start->resumed_from);
+                             (json_int_t)start->tracks, "classes", start->classes, "resumed_from",
+                             ec__json_text(start->resumed_from));
     write_line(metrics, line, true);
 }
 
@@ -139,6 +141,7 @@ void ec__metrics_validation(ec_metrics *metrics, const ec_validation_record *r) 
 }
 
 void ec__metrics_checkpoint(ec_metrics *metrics, int64_t step, const char *path) {
-    json_t *line = json_pack("{s:s, s:I, s:s}", "event", "checkpoint", "step", (json_int_t)step, "path", path);
+    json_t *line = json_pack("{s:s, s:I, s:o}", "event", "checkpoint", "step", (json_int_t)step, "path",
+                             ec__json_text(path));
     write_line(metrics, line, true);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/json_text.h"
 #include "core/file.h"
 #include "train/checkpoint_internal.h"
 
@@ -189,8 +190,8 @@ ec_status ec__checkpoint_json(const ec_checkpoint *checkpoint, json_t **out) {
     json_t *root = NULL, *arrays = json_array();
     EC_TRY(ec__checkpoint_digest(checkpoint, hex));
     for (int32_t k = 0; k < checkpoint->count; k++) json_array_append_new(arrays, array_json(&checkpoint->array[k]));
-    root = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:i, s:o*, s:s, s:s, s:o*, s:o*, s:O}", "path", checkpoint->path,
-                     "program", checkpoint->program, "format_version", EC_CHECKPOINT_VERSION, "step",
+    root = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:i, s:o*, s:s, s:s, s:o*, s:o*, s:O}", "path",
+                     ec__json_text(checkpoint->path), "program", checkpoint->program, "format_version", EC_CHECKPOINT_VERSION, "step",
                      (json_int_t)meta->step, "epoch", (json_int_t)meta->epoch, "sampler_position",
                      (json_int_t)meta->sampler_position, "seed", (json_int_t)meta->seed, "ranks", (int)meta->ranks,
                      "shards", (int)meta->shards, "best_metric",

@@ -116,8 +116,8 @@ static void tell_step(tally *t, const ec_run *run, const ec_train_observer *obse
 /* What ranks tell each other after every step: bits. */
 enum { ASKED_TO_STOP = 1, SAVING_FAILED = 2, FOUND_DAMAGE = 4 };
 
-/* Has any rank been asked to stop? All ranks get the same answer, and the same error where a checkpoint was not saved, or
- * where their copies of a cache are not damaged alike: before anything that was trained on these is saved. */
+/* Has any rank been asked to stop? All ranks get the same answer, and the same error where a checkpoint was not saved,
+ * or where their copies of a cache are not damaged alike: before anything that was trained on these is saved. */
 static ec_status look_around(ec_run *run, bool *stop) {
     int32_t mine = (ec__stop_requested() ? ASKED_TO_STOP : 0) | (ec__snapshots_failed(run->snapshots) ? SAVING_FAILED : 0) |
                    (ec__run_damage_is_new(run) ? FOUND_DAMAGE : 0);
@@ -174,7 +174,8 @@ static bool checkpoint_is_due(const ec_run *run, int64_t step) {
            (c->every_epochs && epoch_end && epoch % c->every_epochs == 0);
 }
 
-/* Validation, then a checkpoint. Who asks for a stop may not leave the time to validate: the run that goes on does it. */
+/* Validation, then a checkpoint. Who asks for a stop may not leave the time to validate: the run that goes on does
+ * it. */
 static ec_status after_step(ec_run *run, const ec_train_observer *observer, int64_t step, bool stopping) {
     bool best = run->config->checkpoint.best && step == run->total_steps && !run->validator;
     run->validation_due = validation_is_due(run, step);
@@ -205,8 +206,8 @@ static ec_status finish_steps(progress *p, int32_t but) {
     return EC_OK;
 }
 
-/* What goes wrong on the way into a step (a row that cannot be read) comes after the step before it: that one's result, or
- * error, is heard first, unless ranks have lost each other. */
+/* What goes wrong on the way into a step (a row that cannot be read) comes after the step before it: that one's result,
+ * or error, is heard first, unless ranks have lost each other. */
 static ec_status start_step(progress *p) {
     const ec_status status = ec__run_start_step(p->run, p->started);
     if (status == EC_OK) p->started++;
