@@ -96,12 +96,13 @@ static double mb(size_t bytes) { return (double)bytes * 1e-6; }
 
 static json_t *plan_json(const planned *of) {
     const ec_plan *p = &of->plan;
-    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model", (json_int_t)p->bytes.model,
-                              "optimizer", (json_int_t)p->bytes.optimizer, "activations",
-                              (json_int_t)p->bytes.activations, "loss", (json_int_t)p->bytes.loss, "batch",
-                              (json_int_t)p->bytes.batch, "validation", (json_int_t)p->bytes.validation, "total",
-                              (json_int_t)p->bytes.total, "loader", (json_int_t)p->bytes.loader, "checkpoint",
-                              (json_int_t)p->bytes.checkpoint, "host_total", (json_int_t)p->bytes.host_total);
+    json_t *bytes = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model", (json_int_t)p->bytes.model, "optimizer",
+        (json_int_t)p->bytes.optimizer, "activations", (json_int_t)p->bytes.activations, "loss",
+        (json_int_t)p->bytes.loss, "batch", (json_int_t)p->bytes.batch, "validation", (json_int_t)p->bytes.validation,
+        "exchange", (json_int_t)p->bytes.exchange, "total", (json_int_t)p->bytes.total, "loader",
+        (json_int_t)p->bytes.loader, "checkpoint", (json_int_t)p->bytes.checkpoint, "host_total",
+        (json_int_t)p->bytes.host_total);
     json_t *step = json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:f}", "flops", p->flops, "loss_flops", p->loss_flops,
                              "moved_bytes", p->moved, "memory_gb_s", of->memory * 1e-9, "operations",
                              (json_int_t)p->operations, "collectives", (json_int_t)p->collectives, "received_bytes",
@@ -119,9 +120,9 @@ static ec_status print_plan(const planned *of, const ec_machine *m) {
                            (long long)p->rows));
     EC_RETURN_IF(
         cli_print("  memory of a rank, MB  %10.1f  model %.1f, optimizer %.1f, activations %.1f, loss %.1f, batch "
-                  "%.1f, validation %.1f\n",
+                  "%.1f, validation %.1f, exchange %.1f\n",
                   mb(p->bytes.total), mb(p->bytes.model), mb(p->bytes.optimizer), mb(p->bytes.activations),
-                  mb(p->bytes.loss), mb(p->bytes.batch), mb(p->bytes.validation)));
+                  mb(p->bytes.loss), mb(p->bytes.batch), mb(p->bytes.validation), mb(p->bytes.exchange)));
     EC_RETURN_IF(cli_print("  host memory, MB       %10.1f  loader %.1f, checkpoint %.1f (rank 0)\n",
                            mb(p->bytes.host_total), mb(p->bytes.loader), mb(p->bytes.checkpoint)));
     EC_RETURN_IF(cli_print("  a step, GFLOP         %10.3f  loss %.3f; %lld operations, %.1f MB read and "

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 
 #include "dist/comm_impl.h"
+#include "dist/comm_nccl.h"
 
 typedef struct count_comm {
     ec_comm base; /* first */
+    bool device;
     ec_exchange *exchange;
 } count_comm;
 
@@ -13,6 +15,14 @@ static ec_status count(ec_comm *comm, double bytes) {
     ec_exchange *x = ((count_comm *)(void *)comm)->exchange;
     x->collectives++;
     x->bytes += bytes;
+    return EC_OK;
+}
+
+static ec_status count_prepare(ec_comm *comm, int32_t local_leaves, int64_t floats) {
+    const count_comm *c = (count_comm *)(void *)comm;
+    if (!c->device || comm->size == 1) return EC_OK;
+    const size_t bytes = ec__nccl_reduce_bytes(comm->size, local_leaves, floats);
+    if (bytes > c->exchange->work_bytes) c->exchange->work_bytes = bytes;
     return EC_OK;
 }
 
@@ -67,20 +77,21 @@ static const ec_comm_ops count_ops = {
     .barrier = count_barrier,
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
-    .prepare = ec__comm_no_prepare,
+    .prepare = count_prepare,
     .mark = ec__comm_no_mark,
     .wait = ec__comm_no_mark,
     .abort = count_abort,
     .close = count_close,
 };
 
-ec_status ec__comm_open_count(int32_t ranks, ec_exchange *exchange, ec_comm **out) {
+ec_status ec__comm_open_count(int32_t ranks, bool device, ec_exchange *exchange, ec_comm **out) {
     count_comm *c = calloc(1, sizeof *c);
     if (!c) return EC_ERROR(EC_ERR_MEMORY, "no memory for a communicator");
     c->base.ops = &count_ops;
     c->base.kind = "count";
     c->base.size = c->base.node_size = ranks;
     c->base.host = &c->base;
+    c->device = device;
     c->exchange = exchange;
     *out = &c->base;
     return EC_OK;

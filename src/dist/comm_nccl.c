@@ -32,7 +32,7 @@ ec_status ec__nccl_room(ec_nccl_comm *n, size_t bytes, void **out) {
 static ec_status nccl_prepare(ec_comm *comm, int32_t local_leaves, int64_t count) {
     ec_nccl_comm *n = ec__nccl(comm);
     void *room = NULL;
-    return n->link ? ec__nccl_room(n, ec__nccl_reduce_bytes(n, local_leaves, count), &room) : EC_OK;
+    return n->link ? ec__nccl_room(n, ec__nccl_reduce_bytes(n->base.size, local_leaves, count), &room) : EC_OK;
 }
 
 /* Before work for the others is enqueued. */

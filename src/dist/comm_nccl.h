@@ -19,7 +19,28 @@
 #ifndef EC_DIST_COMM_NCCL_H
 #define EC_DIST_COMM_NCCL_H
 
+#include <stdbool.h>
+
 #include "dist/comm.h"
+#include "dist/tree.h"
+
+/* Sums over at most so many bytes of all ranks' leaves are made by every rank for itself: one exchange instead of two,
+ * each of which takes some 10 microseconds whatever its size. */
+enum { EC_NCCL_SMALL = 256 << 10 };
+
+/* Whether a rank sums its own leaves first and shows the others their sum only. */
+static inline bool ec__nccl_folds(int32_t ranks, int32_t local_leaves) {
+    return local_leaves > 1 && ec__tree_aligned(local_leaves * ranks, ranks);
+}
+
+/* Work space that is enough for a sum, and for sums of fewer elements. Small sums want all of all ranks' leaves, others
+ * this rank's part of them: never less than a smaller sum wants. */
+static inline size_t ec__nccl_reduce_bytes(int32_t ranks, int32_t local_leaves, int64_t count) {
+    const int32_t shown = ec__nccl_folds(ranks, local_leaves) ? 1 : local_leaves;
+    const size_t row = (size_t)shown * (size_t)ranks * sizeof(float), part = (size_t)((count + ranks - 1) / ranks);
+    const size_t all = row * (size_t)count < EC_NCCL_SMALL ? row * (size_t)count : EC_NCCL_SMALL;
+    return all > row * part ? all : row * part;
+}
 
 /* What the module offers to dist/comm_over.c. */
 struct ec_cuda_dist {

@@ -5,10 +5,6 @@
 
 #include "dist/tree.h"
 
-/* Sums over at most so many bytes of all ranks' leaves are made by every rank for itself: one exchange instead of two,
- * each of which takes some 10 microseconds whatever its size. */
-enum { SMALL = 256 << 10 };
-
 typedef struct sum {
     ec_nccl_comm *n;
     float *leaves;
@@ -18,23 +14,11 @@ typedef struct sum {
     float *room;
 } sum;
 
-static bool folds(const ec_nccl_comm *n, int32_t local_leaves) {
-    return local_leaves > 1 && ec__tree_aligned(local_leaves * n->base.size, n->base.size);
-}
-
 static bool small(const ec_nccl_comm *n, int32_t shown, int64_t count) {
-    return (int64_t)shown * n->base.size * count <= (int64_t)(SMALL / sizeof(float));
+    return (int64_t)shown * n->base.size * count <= (int64_t)(EC_NCCL_SMALL / sizeof(float));
 }
 
 static int64_t part_of(const ec_nccl_comm *n, int64_t count) { return (count + n->base.size - 1) / n->base.size; }
-
-/* Small sums want all of all ranks' leaves, others this rank's part of them: never less than a smaller sum wants. */
-size_t ec__nccl_reduce_bytes(const ec_nccl_comm *n, int32_t local_leaves, int64_t count) {
-    const int32_t shown = folds(n, local_leaves) ? 1 : local_leaves;
-    const size_t row = (size_t)shown * (size_t)n->base.size * sizeof(float);
-    const size_t all = row * (size_t)count < SMALL ? row * (size_t)count : SMALL, parts = row * (size_t)part_of(n, count);
-    return all > parts ? all : parts;
-}
 
 static ec_status sum_small(const sum *s) {
     const size_t bytes = (size_t)s->shown * (size_t)s->count * sizeof *s->room;
@@ -58,8 +42,8 @@ static ec_status sum_part(const sum *s, float *out) {
 static ec_status begin(ec_nccl_comm *n, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count, float *out,
                        sum *s) {
     void *room = NULL;
-    const bool fold = folds(n, local_leaves);
-    EC_RETURN_IF(ec__nccl_room(n, ec__nccl_reduce_bytes(n, local_leaves, count), &room));
+    const bool fold = ec__nccl_folds(n->base.size, local_leaves);
+    EC_RETURN_IF(ec__nccl_room(n, ec__nccl_reduce_bytes(n->base.size, local_leaves, count), &room));
     *s = (sum){.n = n, .leaves = leaves, .shown = fold ? 1 : local_leaves, .count = count, .out = out, .room = room};
     if (fold) EC_RETURN_IF(ec__nccl_tree_sum(n->now, leaves, count, local_leaves, count, leaves));
     return ec__nccl_mark(n->now, n->counter, n->place, call, (size_t)count * (size_t)local_leaves * sizeof *leaves);

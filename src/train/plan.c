@@ -23,7 +23,7 @@ static ec_status open_data(rehearsal *r, const ec_config *config, ec_backend *li
     r->run.config = config;
     r->run.total_steps = config->training.warmup_steps + 1; /* the schedule's length changes no size */
     EC_RETURN_IF(ec__backend_open_count(like, &r->tally, &r->run.be));
-    EC_RETURN_IF(ec__comm_open_count(ranks, &r->exchange, &r->run.comm));
+    EC_RETURN_IF(ec__comm_open_count(ranks, like->native_queue(like) != NULL, &r->exchange, &r->run.comm));
     return ec__run_open_data(&r->run);
 }
 
@@ -62,7 +62,8 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
     const size_t before = r->tally.device_bytes;
     EC_RETURN_IF(ec__validator_new(run, &run->validator));
     plan->bytes.validation = r->tally.device_bytes - before + (run->validator ? embedding_bytes(run) : 0);
-    plan->bytes.total = before + plan->bytes.validation;
+    plan->bytes.exchange = r->exchange.work_bytes;
+    plan->bytes.total = before + plan->bytes.validation + plan->bytes.exchange;
 
     const ec_loader_config loader = {.global_rows = run->config->training.batch_size, .size = run->comm->size,
                                      .in_use = run->turns};

@@ -26,6 +26,7 @@ typedef struct ec_plan {
         size_t loss;
         size_t batch;       /* features of the steps under way */
         size_t validation;
+        size_t exchange;    /* the communicator's work space */
         size_t total;       /* back end memory */
         size_t loader;      /* host memory from here on */
         size_t checkpoint;
