@@ -70,7 +70,8 @@ static ec_status check_bytes(void *arg) {
     block_check *check = arg;
     const ec_cache_info *x = &check->cache->info;
     const int64_t first = check->first, end = check->end, block = check->block;
-    uint64_t found = ec__checksum_of(check->cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
+    uint64_t found =
+        ec__checksum_of(check->cache->features + first * x->row_bytes, (size_t)((end - first) * x->row_bytes));
     check->is_read = true;
     if (found != x->checksum[block])
         return EC_ERROR(EC_ERR_DATA,
@@ -84,7 +85,8 @@ static ec_status check_bytes(void *arg) {
 /* Two threads may check the same block at once: both find the same. */
 static ec_status check_block(ec_cache *cache, int64_t block) {
     const ec_cache_info *x = &cache->info;
-    const int64_t first = block * x->block_rows, end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
+    const int64_t first = block * x->block_rows,
+                  end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
     block_check check = {.cache = cache, .block = block, .first = first, .end = end};
     const ec_status status = ec__mapped_read(&cache->mapped, check_bytes, &check);
     if (status == EC_OK) atomic_store_explicit(&cache->verified[block], EC_BLOCK_GOOD, memory_order_relaxed);

@@ -37,17 +37,17 @@ const ec_cache_info *ec__cache_info(const ec_cache *cache);
 ec_status ec__cache_check_compatible(const ec_cache *cache, const ec_cache_identity *expected);
 
 /* out (count,D) float32: item view[k] (view == NULL: 0) of row[k]. Only of float16 and float32 caches. Any number of
- * threads at once that do not block SIGBUS. EC_ERR_DATA naming file, block and rows when a block is corrupt or cannot be
- * read; EC_ERR_USAGE for a row or view that is not there. */
+ * threads at once that do not block SIGBUS. EC_ERR_DATA naming file, block and rows when a block is corrupt or cannot
+ * be read; EC_ERR_USAGE for a row or view that is not there. */
 ec_status ec__cache_rows(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, float *out);
 ec_status ec__cache_row(ec_cache *cache, int64_t row, int32_t view, float *out); /* the same for one */
 
 /* *out: the item as it is stored, width numbers of the cache's dtype, aligned to its size; valid until close. */
 ec_status ec__cache_raw(ec_cache *cache, int64_t row, int32_t view, const void **out);
 
-/* Can the row be read? Checks its block when that is first touched. A corrupt one, or one that its disk does not give, is
- * named in a warning, once, with its rows. The answer is a function of the file's bytes, so all ranks that read one file get the same. Any number of
- * threads at once. */
+/* Can the row be read? Checks its block when that is first touched. A corrupt one, or one that its disk does not give,
+ * is named in a warning, once, with its rows. The answer is a function of the file's bytes, so all ranks that read one
+ * file get the same. Any number of threads at once. */
 bool ec__cache_good(ec_cache *cache, int64_t row);
 
 /* How many blocks ec__cache_good and ec__cache_load have found corrupt so far, and whether this one is among them. Any

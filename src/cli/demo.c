@@ -37,8 +37,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     cli_progress_end();
     EC_RETURN_IF(status);
     if (cli->json)
-        return cli_print_json(json_pack("{s:o, s:i, s:i, s:I}", "folder", ec__json_text(o->out), "images", config.images, "tracks",
-                                        config.tracks, "seed", (json_int_t)o->seed));
+        return cli_print_json(json_pack("{s:o, s:i, s:i, s:I}", "folder", ec__json_text(o->out), "images",
+                                        config.images, "tracks", config.tracks, "seed", (json_int_t)o->seed));
     EC_RETURN_IF(
         cli_print("%s: %d pictures (images.csv), %d tracks (music.csv)\n", o->out, config.images, config.tracks));
     return EC_OK;

@@ -185,8 +185,8 @@ static ec_status write_file(job *j) {
     };
     EC_RETURN_IF(ec__embedding_write(j->o->out, &content));
     if (j->cli->json)
-        return cli_print_json(json_pack("{s:o, s:I, s:I, s:i}", "path", ec__json_text(j->o->out), "rows", (json_int_t)kept,
-                                        "skipped", (json_int_t)(j->count - kept), "width", width));
+        return cli_print_json(json_pack("{s:o, s:I, s:I, s:i}", "path", ec__json_text(j->o->out), "rows",
+                                        (json_int_t)kept, "skipped", (json_int_t)(j->count - kept), "width", width));
     return cli_print("%s: %lld embeddings of width %d%s\n", j->o->out, (long long)kept, width,
                      kept < j->count ? " (some files were left out)" : "");
 }

@@ -30,8 +30,8 @@ static ec_status run(const cli_context *cli, const void *values) {
     EC_TRY(ec__checkpoint_digest(checkpoint, digest));
     EC_TRY(ec__export_heads(checkpoint, o->out, &arrays));
     if (cli->json)
-        EC_TRY(cli_print_json(json_pack("{s:o, s:i, s:I, s:s}", "path", ec__json_text(o->out), "tensors", (int)arrays, "step",
-                                        (json_int_t)checkpoint->meta.step, "checkpoint_digest", digest)));
+        EC_TRY(cli_print_json(json_pack("{s:o, s:i, s:I, s:s}", "path", ec__json_text(o->out), "tensors", (int)arrays,
+                                        "step", (json_int_t)checkpoint->meta.step, "checkpoint_digest", digest)));
     else
         EC_TRY(cli_print("%s: %d tensors of step %lld, digest %s\n", o->out, (int)arrays,
                          (long long)checkpoint->meta.step, digest));

@@ -21,7 +21,8 @@
 #include "core/clock.h"
 #include "dist/mpi_error.h"
 
-/* ADDRESSES of a host that are tried. BUFFER: bytes that are asked for, of questions that wait for this rank's thread. */
+/* ADDRESSES of a host that are tried. BUFFER: bytes that are asked for, of questions that wait for this rank's
+ * thread. */
 enum { ADDRESSES = 16, BUFFER = 1 << 20 };
 
 /* What a rank tells the others at the start; address: in network order, the loopback first. */
@@ -56,7 +57,8 @@ static void list_addresses(card *mine) {
     if (getifaddrs(&all) != 0) return;
     for (const struct ifaddrs *i = all; i && mine->addresses < ADDRESSES; i = i->ifa_next) {
         struct sockaddr_in at;
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) || i->ifa_flags & IFF_LOOPBACK)
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) ||
+            i->ifa_flags & IFF_LOOPBACK)
             continue;
         memcpy(&at, i->ifa_addr, sizeof at);
         mine->address[mine->addresses++] = at.sin_addr.s_addr;

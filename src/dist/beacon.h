@@ -1,8 +1,8 @@
 /* Asking other ranks where they are, beside MPI: one UDP socket a rank, over IPv4.
  *
  * MPI is called by the main thread alone, which may be stuck in it or busy elsewhere; these questions are asked and
- * answered by a thread of their own (dist/watch.h). A process that was stopped, has ended or is cut off does not answer,
- * one that is merely slow does. Nothing is sent unless somebody asks.
+ * answered by a thread of their own (dist/watch.h). A process that was stopped, has ended or is cut off does not
+ * answer, one that is merely slow does. Nothing is sent unless somebody asks.
  *
  * Every rank tells the others all addresses of its host; the first from which an answer comes is kept. Packets of other
  * runs are told apart by a number that rank 0 draws. */
@@ -45,8 +45,8 @@ ec_peer *ec__beacon_peer(ec_beacon *beacon, int32_t rank);
 /* Ranks besides this one that have answered once. From any thread. */
 int32_t ec__beacon_heard(const ec_beacon *beacon);
 
-/* For the listening thread. Asks a rank; the answer is taken by a later ec__beacon_listen, which answers others' questions
- * and returns after timeout_ns or when ec__beacon_wake was called from another thread. */
+/* For the listening thread. Asks a rank; the answer is taken by a later ec__beacon_listen, which answers others'
+ * questions and returns after timeout_ns or when ec__beacon_wake was called from another thread. */
 void ec__beacon_ask(ec_beacon *beacon, int32_t rank);
 void ec__beacon_listen(ec_beacon *beacon, int64_t timeout_ns);
 void ec__beacon_wake(ec_beacon *beacon);

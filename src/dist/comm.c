@@ -122,7 +122,8 @@ ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t loca
     return ec__comm_leave(comm, comm->ops->all_reduce_ordered(comm, leaves, local_leaves, count, out));
 }
 
-ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count,
+                                          float *out) {
     assert(local_leaves >= 1 && count >= 0 && count % comm->size == 0);
     ec__comm_enter(comm, EC_CALL_REDUCE_SCATTER_ORDERED);
     return ec__comm_leave(comm, comm->ops->reduce_scatter_ordered(comm, leaves, local_leaves, count, out));
@@ -235,7 +236,8 @@ static ec_status unpack_error(const wire_error *wire) {
 }
 
 ec_status ec__comm_agree(ec_comm *comm, ec_status mine) {
-    /* The names in an adopted record must live as long as the record, which is the thread's: hence not the communicator's. */
+    /* The names in an adopted record must live as long as the record, which is the thread's: hence not the
+     * communicator's. */
     static _Thread_local wire_error wire;
     const int32_t code = (int32_t)mine;
     const void *all = NULL;

@@ -111,7 +111,8 @@ ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t loca
 
 /* Collective. The same sums, of which rank r receives only part r: out (count / size) gets elements
  * [r * count / size, (r + 1) * count / size). count must be a multiple of size. out may not overlap leaves. */
-ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
+ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count,
+                                          float *out);
 
 /* Collective. x (count) becomes the sum over ranks, in an order of the library's choice. */
 ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count);

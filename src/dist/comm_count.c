@@ -39,7 +39,8 @@ static ec_status count_all_gather_view(ec_comm *comm, const void *mine, const vo
 }
 
 /* Every rank receives its part of each leaf of the others, then the parts of the sum. */
-static ec_status count_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t floats, float *out) {
+static ec_status count_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t floats,
+                                          float *out) {
     (void)leaves, (void)out;
     const double part = (double)floats * sizeof(float) / comm->size;
     return count(comm, others(comm) * part * (local_leaves + 1));

@@ -2,7 +2,8 @@
  * carries NCCL's id, and by which ranks find out who is missing.
  *
  * Collectives only enqueue, on the queue they were opened with or, between fork and join, on one beside it; all of them
- * may be recorded in a CUDA graph, which is freed before the communicator is closed. Exceptions are barrier and agree, for which the host waits for the queue first.
+ * may be recorded in a CUDA graph, which is freed before the communicator is closed. Exceptions are barrier and agree,
+ * for which the host waits for the queue first.
  *
  * Ordered sums. Data are exchanged by sends and receives, which round nothing, and added by a kernel of ours in the
  * tree of dist/tree.h: the bits are those of every other communicator.
@@ -12,10 +13,10 @@
  * when the communicator is closed and not before, since recordings may point there.
  *
  * Watching. In front of every collective the device counts it and tells its number and kind to memory of the host, in a
- * replayed graph too: so ec__comm_wait knows what the device has come to, and tells the watch (dist/watch.h), which ends
- * the run where others do not come there. When NCCL itself reports an error, the watch has some seconds to find out who
- * has gone; then NCCL's work is ended and the run, with exit code 5. Whoever waits for the queue in another way waits
- * without a deadline. */
+ * replayed graph too: so ec__comm_wait knows what the device has come to, and tells the watch (dist/watch.h), which
+ * ends the run where others do not come there. When NCCL itself reports an error, the watch has some seconds to find
+ * out who has gone; then NCCL's work is ended and the run, with exit code 5. Whoever waits for the queue in another way
+ * waits without a deadline. */
 #ifndef EC_DIST_COMM_NCCL_H
 #define EC_DIST_COMM_NCCL_H
 

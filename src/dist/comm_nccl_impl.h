@@ -47,7 +47,8 @@ ec_status ec__nccl_room(ec_nccl_comm *n, size_t bytes, void **out);
 
 /* comm_nccl_reduce.c */
 ec_status ec__nccl_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
-ec_status ec__nccl_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
+ec_status ec__nccl_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count,
+                                          float *out);
 
 /* comm_nccl_sharing.c. Collective over host. Do two ranks share a GPU? An error on all of them, unless they were asked
  * to by EMOCLIM_SHARE_GPU=1: NCCL is then told that they are on different hosts. */

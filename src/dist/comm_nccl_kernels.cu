@@ -45,8 +45,8 @@ ec_status ec__nccl_mark(const ec_nccl_queue *queue, uint64_t *counter, volatile 
 
 /* Trees too large for a kernel are cut where they are joined: both halves into their first leaves, then the sum of
  * two. */
-ec_status ec__nccl_tree_sum(const ec_nccl_queue *queue, float *leaves, int64_t stride, int32_t leaf_count, int64_t count,
-                            float *out) {
+ec_status ec__nccl_tree_sum(const ec_nccl_queue *queue, float *leaves, int64_t stride, int32_t leaf_count,
+                            int64_t count, float *out) {
     const int32_t left = leaf_count / 2;
     float *right = leaves + left * stride;
     if (count == 0 || (leaf_count == 1 && out == leaves)) return EC_OK;

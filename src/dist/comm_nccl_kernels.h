@@ -25,8 +25,8 @@ ec_status ec__nccl_mark(const ec_nccl_queue *queue, uint64_t *counter, volatile 
 
 /* Sums in the tree of dist/tree.h; leaf l begins at leaves + l * stride. leaves may be used as work space; out may be
  * the first of them. */
-ec_status ec__nccl_tree_sum(const ec_nccl_queue *queue, float *leaves, int64_t stride, int32_t leaf_count, int64_t count,
-                            float *out);
+ec_status ec__nccl_tree_sum(const ec_nccl_queue *queue, float *leaves, int64_t stride, int32_t leaf_count,
+                            int64_t count, float *out);
 
 #ifdef __cplusplus
 }

@@ -163,8 +163,10 @@ static ec_status send_parts(ec_nccl_comm *n, const float *arrays, int32_t array_
             EC_RETURN_IF(queued(n, ncclSend(arrays + a * count + to * part, theirs, ncclFloat32, to, n->link->nccl,
                                             n->now->queue), "ncclSend"));
         for (int32_t a = 0; a < array_count && mine > 0; a++)
-            EC_RETURN_IF(queued(n, ncclRecv(received + ((int64_t)from * array_count + a) * part, mine, ncclFloat32, from,
-                                            n->link->nccl, n->now->queue), "ncclRecv"));
+            EC_RETURN_IF(queued(n,
+                                ncclRecv(received + ((int64_t)from * array_count + a) * part, mine, ncclFloat32, from,
+                                         n->link->nccl, n->now->queue),
+                                "ncclRecv"));
     }
     return EC_OK;
 }

@@ -4,7 +4,8 @@
 #include "dist/comm_nccl_impl.h"
 
 static ec_status missing(void) {
-    return EC_ERROR(EC_ERR_ENV, "this build has no NCCL, which several ranks with a GPU each need: install it and build "
+    return EC_ERROR(EC_ERR_ENV,
+                    "this build has no NCCL, which several ranks with a GPU each need: install it and build "
                     "again, or use one rank, or distributed.device=cpu");
 }
 

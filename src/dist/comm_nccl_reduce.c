@@ -39,8 +39,8 @@ static ec_status sum_part(const sum *s, float *out) {
     return ec__nccl_tree_sum(n->now, s->room, part, s->shown * n->base.size, mine, out);
 }
 
-static ec_status begin(ec_nccl_comm *n, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count, float *out,
-                       sum *s) {
+static ec_status begin(ec_nccl_comm *n, ec_comm_call call, float *leaves, int32_t local_leaves, int64_t count,
+                       float *out, sum *s) {
     void *room = NULL;
     const bool fold = ec__nccl_folds(n->base.size, local_leaves);
     EC_RETURN_IF(ec__nccl_room(n, ec__nccl_reduce_bytes(n->base.size, local_leaves, count), &room));
@@ -75,7 +75,8 @@ ec_status ec__nccl_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t loca
     return keep(n, all_reduce(n, leaves, local_leaves, count, out));
 }
 
-ec_status ec__nccl_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+ec_status ec__nccl_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count,
+                                          float *out) {
     ec_nccl_comm *n = ec__nccl(comm);
     if (!n->link) return ec__nccl_tree_sum(n->now, leaves, count, local_leaves, count, out);
     return keep(n, reduce_scatter(n, leaves, local_leaves, count, out));

@@ -127,8 +127,8 @@ ec_status ec__plain_all_gather(ec_plain *p, const void *mine, void *all, size_t 
     MPI_Request request;
     EC_TRY(show_ticket(p, EC_CALL_ALL_GATHER, bytes, 0));
     if (bytes <= p->piece) {
-        EC_MPI(MPI_Iallgather(mine == own ? MPI_IN_PLACE : mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, p->world,
-                              &request));
+        EC_MPI(MPI_Iallgather(mine == own ? MPI_IN_PLACE : mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
+                              p->world, &request));
         return finish(p, &request);
     }
     EC_TRY(make_room(p, SENT, size * p->piece, &work));
@@ -230,7 +230,8 @@ static ec_status sum_piece(ec_plain *p, const sum *s, int64_t at) {
     EC_TRY(finish(p, &request));
     ec__tree_sum_to(s->received, s->piece, s->total, mine, s->scatter ? s->out + at : s->received);
     if (s->scatter) goto done;
-    EC_MPI(MPI_Iallgather(s->received, (int)s->piece, MPI_FLOAT, s->sent, (int)s->piece, MPI_FLOAT, p->world, &request));
+    EC_MPI(
+        MPI_Iallgather(s->received, (int)s->piece, MPI_FLOAT, s->sent, (int)s->piece, MPI_FLOAT, p->world, &request));
     EC_TRY(finish(p, &request));
     for (int32_t r = 0; r < size; r++) {
         int64_t n = piece_length(s, r, at);

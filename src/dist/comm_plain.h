@@ -4,8 +4,8 @@
  * are cut in pieces well under the 2^31 elements that MPI counts.
  *
  * Beside the message a small sum compares the ranks' tickets: MPI does not notice that ranks call different things, and
- * may even give a result. It costs about a microsecond, where a gather of 64 KB takes 18 (two ranks of one host). After a
- * failure MPI must not be called any more: its messages may still be under way. */
+ * may even give a result. It costs about a microsecond, where a gather of 64 KB takes 18 (two ranks of one host). After
+ * a failure MPI must not be called any more: its messages may still be under way. */
 #ifndef EC_DIST_COMM_PLAIN_H
 #define EC_DIST_COMM_PLAIN_H
 

@@ -17,7 +17,8 @@ static ec_status self_all_gather_view(ec_comm *comm, const void *mine, const voi
     return EC_OK;
 }
 
-static ec_status self_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+static ec_status self_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count,
+                                         float *out) {
     (void)comm;
     ec__tree_sum_to(leaves, count, local_leaves, count, out);
     return EC_OK;

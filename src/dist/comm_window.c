@@ -30,9 +30,9 @@ struct ec_window {
     size_t view_bytes;
 };
 
-/* How to wait. Ranks with processors of their own spin for some 5 microseconds: should strangers have put two ranks on one
- * processor, the other one can only come when this one stops spinning. Then the others are let run, which is cheaper than
- * sleep. Where ranks outnumber processors spinning is in vain. */
+/* How to wait. Ranks with processors of their own spin for some 5 microseconds: should strangers have put two ranks on
+ * one processor, the other one can only come when this one stops spinning. Then the others are let run, which is
+ * cheaper than sleep. Where ranks outnumber processors spinning is in vain. */
 static ec_status choose_waiting(ec_window *w) {
     ec_status status = EC_OK;
     cpu_set_t mine, all;

@@ -34,7 +34,7 @@ ec_status ec__window_barrier(ec_window *window, ec_comm_call call);
 
 /* Sums local_leaves arrays a rank in the fixed tree. out gets all of the sums, or this rank's part where call is
  * EC_CALL_REDUCE_SCATTER_ORDERED. With one leaf a rank, out may be leaves. */
-ec_status ec__window_reduce(ec_window *window, ec_comm_call call, const float *leaves, int32_t local_leaves, int64_t count,
-                            float *out);
+ec_status ec__window_reduce(ec_window *window, ec_comm_call call, const float *leaves, int32_t local_leaves,
+                            int64_t count, float *out);
 
 #endif

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Tenths of a second. GRACE: in which mpirun, if it can be reached, ends its daemon. END: in which a daemon that was asked
- * to ends. */
+/* Tenths of a second. GRACE: in which mpirun, if it can be reached, ends its daemon. END: in which a daemon that was
+ * asked to ends. */
 enum { GRACE = 50, END = 20 };
 
 static bool is_daemon(pid_t process) {

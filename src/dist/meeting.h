@@ -10,8 +10,8 @@
 
 #include "dist/ticket.h"
 
-/* One rank's place in the shared memory. Tickets are kept for two meetings: a rank may come to the next one while others
- * still read the ticket of this one, but not to the one after it. */
+/* One rank's place in the shared memory. Tickets are kept for two meetings: a rank may come to the next one while
+ * others still read the ticket of this one, but not to the one after it. */
 typedef struct ec_seat {
     _Alignas(128) _Atomic uint32_t arrived; /* two cache lines: neighbours are fetched in pairs */
     _Atomic uint32_t sleepers;              /* ranks that sleep on arrived */

@@ -62,7 +62,8 @@ ec_status ec__shared_map(MPI_Comm node, size_t bytes, void **out) {
     mine = memory != MAP_FAILED ? 0 : errno;
     /* The first rank's descriptor stays open until all have come through here. */
     EC_MPI(MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MAX, node));
-    if (all != 0) EC_FAIL(EC_ERR_ENV, "the ranks of this node cannot share %zu bytes of memory: %s", bytes, strerror(all));
+    if (all != 0)
+        EC_FAIL(EC_ERR_ENV, "the ranks of this node cannot share %zu bytes of memory: %s", bytes, strerror(all));
     if (rank == 0) memset(memory, 0, sizeof at.mark);
     EC_MPI(MPI_Barrier(node));
     *out = memory;

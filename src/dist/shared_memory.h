@@ -1,8 +1,8 @@
 /* Memory that the ranks of a node share.
  *
  * An anonymous file of the first rank's (memfd), which the others open through /proc. Unlike a window of MPI's it needs
- * no room in /dev/shm (64 MB in many containers), leaves nothing behind when ranks are killed, and when it cannot be had
- * all ranks learn so, where MPI_Win_allocate_shared leaves them waiting for the one that failed. */
+ * no room in /dev/shm (64 MB in many containers), leaves nothing behind when ranks are killed, and when it cannot be
+ * had all ranks learn so, where MPI_Win_allocate_shared leaves them waiting for the one that failed. */
 #ifndef EC_DIST_SHARED_MEMORY_H
 #define EC_DIST_SHARED_MEMORY_H
 

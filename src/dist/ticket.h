@@ -1,5 +1,5 @@
-/* What a rank has come for: ranks that meet compare their tickets, so that one that calls something else than the others,
- * or with another size, is found out at once. */
+/* What a rank has come for: ranks that meet compare their tickets, so that one that calls something else than the
+ * others, or with another size, is found out at once. */
 #ifndef EC_DIST_TICKET_H
 #define EC_DIST_TICKET_H
 

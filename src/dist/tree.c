@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* Floats that ec__tree_sum_to takes through the whole tree at a time: the partial sums of a path stay in the first-level
- * cache. */
+/* Floats that ec__tree_sum_to takes through the whole tree at a time: the partial sums of a path stay in the
+ * first-level cache. */
 enum { BLOCK = 512 };
 
 static void add(float *restrict to, const float *restrict from, int64_t count) {

@@ -18,8 +18,8 @@
 
 /* Seconds. INTERVAL: between two questions, more where so many ranks ask that PER_RANK of them is more. PROBE: for all
  * ranks to answer at the start, asked every PROBE_INTERVAL or more. QUIET: silence after which a rank is remarked upon.
- * GONE: after its host said that nobody listens. SPEAKER: that others leave to the lowest rank. END: until a process that
- * does not end is ended. */
+ * GONE: after its host said that nobody listens. SPEAKER: that others leave to the lowest rank. END: until a process
+ * that does not end is ended. */
 static const double longest_interval_s = 0.2, per_rank_s = 0.005, probe_s = 3, probe_interval_s = 0.02, quiet_s = 3,
                     gone_s = 0.4, speaker_s = 2, end_s = 5;
 
@@ -75,7 +75,8 @@ static void add(char *text, const char *format, ...) {
 }
 
 static void add_place(char *text, uint64_t place, int64_t step) {
-    add(text, "%s (collective %llu", ec__comm_call_name(ec__place_call(place)), (unsigned long long)ec__place_number(place));
+    add(text, "%s (collective %llu", ec__comm_call_name(ec__place_call(place)),
+        (unsigned long long)ec__place_number(place));
     if (step >= 0) add(text, ", step %lld", (long long)step);
     add(text, ")");
 }
@@ -139,7 +140,8 @@ static verdict judge_device(const ec_watch *w, const ec_whereabouts *at) {
     const uint64_t mine = ec__place_number(w->device), theirs = ec__place_number(at->device);
     if (theirs > mine) return HERE;
     if (theirs == mine)
-        return at->device == w->device && at->device_bytes == atomic_load(&w->comm->where.device_bytes) ? HERE : ELSEWHERE;
+        return at->device == w->device && at->device_bytes == atomic_load(&w->comm->where.device_bytes) ? HERE
+                                                                                                        : ELSEWHERE;
     if (ec__place_call(at->place) == EC_CALL_CLOSE) return ELSEWHERE; /* it will not come any more */
     return ec__place_call(at->place) == EC_CALL_NONE ? BUSY : BEHIND;
 }
@@ -356,7 +358,8 @@ static ec_status find_all(ec_watch *w, MPI_Comm world) {
     const int64_t start_ns = ec__now_ns();
     atomic_store(&w->probing, true);
     ec__beacon_wake(w->beacon);
-    while (ec__beacon_heard(w->beacon) < w->comm->size - 1 && ec__seconds_since(start_ns) < probe_s) nanosleep(&nap, NULL);
+    while (ec__beacon_heard(w->beacon) < w->comm->size - 1 && ec__seconds_since(start_ns) < probe_s)
+        nanosleep(&nap, NULL);
     atomic_store(&w->probing, false);
     for (int32_t r = w->comm->size - 1; r >= 0; r--)
         if (r != w->comm->rank && !atomic_load(&ec__beacon_peer(w->beacon, r)->heard)) deaf = r;
@@ -365,9 +368,9 @@ static ec_status find_all(ec_watch *w, MPI_Comm world) {
     EC_MPI(MPI_Allgather(&deaf, 1, MPI_INT32_T, all, 1, MPI_INT32_T, world));
     for (int32_t r = 0; r < w->comm->size && w->comm->rank == 0; r++) {
         if (all[r] < 0) continue;
-        EC_WARN("rank %d on %s gets no answer from rank %d on %s over UDP (a firewall?): a rank that dies or hangs will be "
-                "noticed only after distributed.patience_s", r, ec__beacon_peer(w->beacon, r)->host, all[r],
-                ec__beacon_peer(w->beacon, all[r])->host);
+        EC_WARN("rank %d on %s gets no answer from rank %d on %s over UDP (a firewall?): a rank that dies or hangs "
+                "will be noticed only after distributed.patience_s",
+                r, ec__beacon_peer(w->beacon, r)->host, all[r], ec__beacon_peer(w->beacon, all[r])->host);
         break;
     }
 done:

@@ -4,12 +4,12 @@
  * others, once in an interval of 0.2 s or a little more, and judges by their answers:
  *   - no answer for deadline_s (stopped, dead, cut off), or in another collective for so long: the run ends;
  *   - not there any more, says its host: the run ends within a second, before mpirun ends it without a word;
- *   - alive and busy between two collectives (reading, writing, validating): waited for up to patience_s, with a warning
- *     after deadline_s;
+ *   - alive and busy between two collectives (reading, writing, validating): waited for up to patience_s, with a
+ *     warning after deadline_s;
  *   - all there, and still no end: patience_s, too.
  * Ending is a line in the log that names who is missing, and exit code 5 of this process, by which launchers end the
- * others. It does not depend on what the main thread is stuck in. The lowest rank that waits speaks first, the others are
- * silent unless it fails to.
+ * others. It does not depend on what the main thread is stuck in. The lowest rank that waits speaks first, the others
+ * are silent unless it fails to.
  *
  * Silence is counted while this process runs: a job that was suspended as a whole goes on. */
 #ifndef EC_DIST_WATCH_H
@@ -21,8 +21,8 @@
 
 typedef struct ec_watch ec_watch;
 
-/* Collective over world, which holds the ranks of comm; both are borrowed. Starts the thread. Where questions do not get
- * through (a firewall between hosts), rank 0 warns, and those ranks are taken to be alive until patience_s. */
+/* Collective over world, which holds the ranks of comm; both are borrowed. Starts the thread. Where questions do not
+ * get through (a firewall between hosts), rank 0 warns, and those ranks are taken to be alive until patience_s. */
 ec_status ec__watch_open(ec_comm *comm, MPI_Comm world, ec_watch **out);
 void ec__watch_close(ec_watch *watch); /* accepts NULL; ends the thread */
 

@@ -58,8 +58,9 @@ static ec_status check_config(const ec_comm *comm, const ec_supcon_config *c) {
             return EC_ERROR(EC_ERR_CONFIG, "SupCon: weight %g of direction %d; 0 or a positive number is needed",
                             (double)c->weight[d], d);
     if (c->global_rows < 2 && (c->weight[EC_IMAGE_TO_IMAGE] > 0 || c->weight[EC_MUSIC_TO_MUSIC] > 0))
-        return EC_ERROR(EC_ERR_CONFIG, "SupCon: the intra-modal losses of a batch of one row are undefined; use at least "
-                                       "2 rows or set their weights to 0");
+        return EC_ERROR(EC_ERR_CONFIG,
+                        "SupCon: the intra-modal losses of a batch of one row are undefined; use at least "
+                        "2 rows or set their weights to 0");
     return EC_OK;
 }
 
@@ -72,8 +73,10 @@ static void place_device(ec_supcon *loss, ec_arena *arena) {
     const size_t count = (size_t)c->global_rows * (size_t)c->dim, rows = (size_t)c->global_rows;
     if (loss->comm->size > 1)
         for (int m = 0; m < 2; m++) loss->z[m] = ec__arena_take(arena, count, sizeof(float));
-    loss->scratch = ec__arena_take(
-        arena, loss->be->supcon->scratch_bytes(loss->be, c->global_rows, c->dim, loss->rows, ec__labels_classes(loss->classes_of)->most), 1);
+    loss->scratch = ec__arena_take(arena,
+                                   loss->be->supcon->scratch_bytes(loss->be, c->global_rows, c->dim, loss->rows,
+                                                                   ec__labels_classes(loss->classes_of)->most),
+                                   1);
     loss->pieces = ec__arena_take(arena, (size_t)loss->comm->size, ec__supcon_rows_bytes(loss->rows));
     loss->weight = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
     loss->shift = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
@@ -219,15 +222,17 @@ ec_status ec__supcon_result(const ec_supcon *loss, int32_t turn, double losses[E
         if (isfinite(f->norm2))
             snprintf(what, sizeof what, "has length %g, expected at most %g", sqrt((double)f->norm2),
                      sqrt((double)loss->config.norm2_most));
-        return EC_ERROR(EC_ERR_DATA, "SupCon: the %s embedding in row %lld of the global batch (row %lld of rank %d) %s",
-                        modality[i % 2], (long long)(rank * (int64_t)loss->rows + f->bad), (long long)f->bad, rank, what);
+        return EC_ERROR(
+            EC_ERR_DATA, "SupCon: the %s embedding in row %lld of the global batch (row %lld of rank %d) %s",
+            modality[i % 2], (long long)(rank * (int64_t)loss->rows + f->bad), (long long)f->bad, rank, what);
     }
     for (int d = 0; d < EC_DIRECTIONS; d++) losses[d] = told->losses[d];
     return EC_OK;
 }
 
 ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_music, const int32_t *label_image,
-                         const int32_t *label_music, float *grad_image, float *grad_music, double losses[EC_DIRECTIONS]) {
+                         const int32_t *label_music, float *grad_image, float *grad_music,
+                         double losses[EC_DIRECTIONS]) {
     const float *const z[2] = {z_image, z_music};
     const int32_t *const label[2] = {label_image, label_music};
     float *const grad[2] = {grad_image, grad_music};

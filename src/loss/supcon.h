@@ -27,7 +27,8 @@ typedef enum ec_direction {
 } ec_direction;
 
 typedef struct ec_supcon_config {
-    int64_t global_rows; /* G, per modality; a multiple of the number of ranks; at least 2 where an intra weight is not 0 */
+    /* G, per modality; a multiple of the number of ranks; at least 2 where an intra weight is not 0. */
+    int64_t global_rows;
     int32_t dim;         /* D >= 1 */
     float temperature;   /* t > 0 */
     float weight[EC_DIRECTIONS]; /* >= 0; a direction of weight 0 is neither computed nor reported */
@@ -50,15 +51,15 @@ size_t ec__supcon_bytes(const ec_supcon *loss);
 double ec__supcon_flops(const ec_supcon *loss);
 
 /* A step of the loss is begin, gather of both modalities, enqueue, tell, result: gather and enqueue can be recorded
- * (compute/backend.h), and the next step be begun before the result of this one is looked at. None of them allocates. turn:
- * 0 or 1, which of two places of the host's the step uses; the one before it there must have ended.
+ * (compute/backend.h), and the next step be begun before the result of this one is looked at. None of them allocates.
+ * turn: 0 or 1, which of two places of the host's the step uses; the one before it there must have ended.
  *
- * begin (collective): label[m] (B) are the class labels, any integers, of this rank's rows in modality m, host memory; row
- * b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced. A loss over the caller's labels
- * has no begin: theirs takes its place.
+ * begin (collective): label[m] (B) are the class labels, any integers, of this rank's rows in modality m, host memory;
+ * row b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced. A loss over the caller's
+ * labels has no begin: theirs takes its place.
  * gather (collective): everybody's z of modality m to everybody, beside what is enqueued between it and enqueue.
- * enqueue (collective): the same z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted sum
- * of losses with respect to z (z taken as free: no derivative of a normalisation); back end memory.
+ * enqueue (collective): the same z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted
+ * sum of losses with respect to z (z taken as free: no derivative of a normalisation); back end memory.
  * tell: what result needs, to the host.
  * result, when the back end has come there: losses[d] is the mean over the global batch for each direction, the same on
  * every rank, not multiplied by its weight; 0 for a direction of weight 0. The total is sum_d weight[d] * losses[d].
@@ -72,6 +73,7 @@ ec_status ec__supcon_result(const ec_supcon *loss, int32_t turn, double losses[E
 
 /* Collective. All of them, waiting for the back end. */
 ec_status ec__supcon_run(ec_supcon *loss, const float *z_image, const float *z_music, const int32_t *label_image,
-                         const int32_t *label_music, float *grad_image, float *grad_music, double losses[EC_DIRECTIONS]);
+                         const int32_t *label_music, float *grad_image, float *grad_music,
+                         double losses[EC_DIRECTIONS]);
 
 #endif

@@ -42,7 +42,8 @@ ec_status ec__class_sort(ec_class_sorter *s, const int32_t *label) {
     while (i < all) { /* the sort was stable: images of a class precede its music */
         const int32_t value = label[s->order[i]];
         if (count == s->most)
-            return EC_ERROR(EC_ERR_DATA, "SupCon: the labels of a batch have more than the %d values that were announced", s->most);
+            return EC_ERROR(EC_ERR_DATA,
+                            "SupCon: the labels of a batch have more than the %d values that were announced", s->most);
         s->start[count] = i;
         while (i < all && label[s->order[i]] == value && s->order[i] < rows) i++;
         s->music[count++] = i;

@@ -18,8 +18,8 @@ typedef struct ec_class_sorter {
 /* For labels with at most so many different values. */
 ec_class_sorter ec__class_sorter(int64_t global_rows, int32_t most, ec_arena *arena);
 
-/* label (2G): images, then music. Leaves order, start, music and count in the sorter as ec_supcon_classes describes them.
- * EC_ERR_DATA where there are more classes than the sorter is made for. */
+/* label (2G): images, then music. Leaves order, start, music and count in the sorter as ec_supcon_classes describes
+ * them. EC_ERR_DATA where there are more classes than the sorter is made for. */
 ec_status ec__class_sort(ec_class_sorter *sorter, const int32_t *label);
 
 #endif

@@ -223,8 +223,8 @@ static ec_status allocate(ec_loader *l) {
     return EC_OK;
 }
 
-/* Signals are for the main thread: the new one inherits a mask that blocks them all. Only a page of a cache that cannot be
- * read is the reader's own affair. */
+/* Signals are for the main thread: the new one inherits a mask that blocks them all. Only a page of a cache that cannot
+ * be read is the reader's own affair. */
 static ec_status start_thread(ec_loader *l) {
     sigset_t all, before;
     sigfillset(&all);

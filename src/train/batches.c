@@ -1,8 +1,8 @@
 /* Batches on their way from the loader into steps.
  *
- * Where a GPU computes, a step is enqueued while the one before it runs: its features are uploaded beside that one, and its
- * labels sorted meanwhile. So features lie in two places by turns. Where the host computes, a step has ended when it was
- * started, and there is nothing to gain. */
+ * Where a GPU computes, a step is enqueued while the one before it runs: its features are uploaded beside that one, and
+ * its labels sorted meanwhile. So features lie in two places by turns. Where the host computes, a step has ended when
+ * it was started, and there is nothing to gain. */
 #include "train/run.h"
 
 ec_status ec__run_open_batches(ec_run *run) {

@@ -191,10 +191,10 @@ ec_status ec__checkpoint_json(const ec_checkpoint *checkpoint, json_t **out) {
     EC_TRY(ec__checkpoint_digest(checkpoint, hex));
     for (int32_t k = 0; k < checkpoint->count; k++) json_array_append_new(arrays, array_json(&checkpoint->array[k]));
     root = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:i, s:o*, s:s, s:s, s:o*, s:o*, s:O}", "path",
-                     ec__json_text(checkpoint->path), "program", checkpoint->program, "format_version", EC_CHECKPOINT_VERSION, "step",
-                     (json_int_t)meta->step, "epoch", (json_int_t)meta->epoch, "sampler_position",
-                     (json_int_t)meta->sampler_position, "seed", (json_int_t)meta->seed, "ranks", (int)meta->ranks,
-                     "shards", (int)meta->shards, "best_metric",
+                     ec__json_text(checkpoint->path), "program", checkpoint->program, "format_version",
+                     EC_CHECKPOINT_VERSION, "step", (json_int_t)meta->step, "epoch", (json_int_t)meta->epoch,
+                     "sampler_position", (json_int_t)meta->sampler_position, "seed", (json_int_t)meta->seed, "ranks",
+                     (int)meta->ranks, "shards", (int)meta->shards, "best_metric",
                      isfinite(meta->best_metric) ? json_real(meta->best_metric) : NULL, "config", meta->config,
                      "digest", hex, ec__checkpoint_origin[0], text_json(meta->features[0]), ec__checkpoint_origin[1],
                      text_json(meta->features[1]), "arrays", arrays);

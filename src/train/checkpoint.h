@@ -6,8 +6,8 @@
  *     /config                     (1) text: the resolved configuration
  *     /checksum/name (A) text, /checksum/xxh3 (A) uint64: XXH3-64 of every array, in the order of the names' bytes
  * and attributes of the root: format, format_version, program, the fields of ec_checkpoint_meta (image_features and
- * music_features where known, validation_due where true), and index_checksum: XXH3-64 of everything besides the arrays' elements, as 16 hex
- * digits. Equal contents are equal bytes.
+ * music_features where known, validation_due where true), and index_checksum: XXH3-64 of everything besides the arrays'
+ * elements, as 16 hex digits. Equal contents are equal bytes.
  *
  * A file appears under its name when it is complete and flushed to disk. Nothing here is collective: rank 0 saves,
  * every rank may load. */

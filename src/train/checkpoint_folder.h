@@ -18,13 +18,14 @@ typedef struct ec_checkpoint_keep {
 } ec_checkpoint_keep;
 
 /* Writes step-<meta->step>.h5 and, where `best`, makes it best.h5 too: first best.h5, so that a kill in between leaves
- * no step whose place as the best is lost; the step is then made again. EC_ERR_IO: what was there before is still there.
- * Files of killed saves are left to ec__checkpoint_prune. */
+ * no step whose place as the best is lost; the step is then made again. EC_ERR_IO: what was there before is still
+ * there. Files of killed saves are left to ec__checkpoint_prune. */
 ec_status ec__checkpoint_save_step(const char *folder, const ec_checkpoint_meta *meta,
                                    const ec_checkpoint_array *arrays, int32_t count, bool best);
 
 /* Of the checkpoints up to `newest`, the step just saved or gone on from, removes those that need not stay; and what a
- * killed save left behind. Never best.h5, nor a later step: that one is broken, or the run would have gone on from it. */
+ * killed save left behind. Never best.h5, nor a later step: that one is broken, or the run would have gone on from
+ * it. */
 ec_status ec__checkpoint_prune(const char *folder, const ec_checkpoint_keep *keep, int64_t newest);
 
 /* Makes best.h5 the complete checkpoint `from`, in the same folder, atomically: by a hard link, or by a copy where the

@@ -18,8 +18,8 @@ ec_status ec__checkpoint_writer_new(const char *folder, const ec_checkpoint_keep
 
 /* Waits until the save before this one has ended, calls fill for every array, and returns; the thread writes
  * step-<meta->step>.h5, and best.h5 where `best`, and prunes. Returns the error of the save before, once, unless
- * it is to go on; nothing is saved then. meta is copied, but for meta->features, which are borrowed until the writer is freed. One thread at a
- * time. */
+ * it is to go on; nothing is saved then. meta is copied, but for meta->features, which are borrowed until the writer is
+ * freed. One thread at a time. */
 ec_status ec__checkpoint_writer_save(ec_checkpoint_writer *writer, const ec_checkpoint_meta *meta, bool best,
                                      ec_checkpoint_fill fill, void *arg);
 

@@ -46,10 +46,11 @@ static ec_status look_at_all(ec_run *run, ec_modality m, const finding *of, cons
             const int64_t b = block[r * most + k], first = b * x->block_rows;
             const int64_t end = first + x->block_rows < x->rows ? first + x->block_rows : x->rows;
             if (!ec__cache_is_corrupt(run->cache[m], b) && ec__cache_recheck(run->cache[m], b))
-                return EC_ERROR(EC_ERR_DATA,
-                                "%s: block %lld (rows %lld to %lld) is corrupt on %s (rank %d) and sound on %s (rank %d); "
-                                "dataset.on_corrupt: skip needs the same file on all hosts: copy the sound one",
-                                x->path, (long long)b, (long long)first, (long long)end - 1, of[r].host, r, of[me].host, me);
+                return EC_ERROR(
+                    EC_ERR_DATA,
+                    "%s: block %lld (rows %lld to %lld) is corrupt on %s (rank %d) and sound on %s (rank %d); "
+                    "dataset.on_corrupt: skip needs the same file on all hosts: copy the sound one",
+                    x->path, (long long)b, (long long)first, (long long)end - 1, of[r].host, r, of[me].host, me);
             mark(run, m, b);
         }
     return EC_OK;
@@ -58,7 +59,8 @@ static ec_status look_at_all(ec_run *run, ec_modality m, const finding *of, cons
 static ec_status same_blocks(const ec_run *run, ec_modality m, const finding *of) {
     for (int32_t r = 1; r < run->comm->size; r++)
         if (of[r].blocks != of[0].blocks)
-            return EC_ERROR(EC_ERR_DATA, "%s has %lld blocks on %s (rank 0) and %lld on %s (rank %d): these are two files",
+            return EC_ERROR(EC_ERR_DATA,
+                            "%s has %lld blocks on %s (rank 0) and %lld on %s (rank %d): these are two files",
                             ec__cache_info(run->cache[m])->path, (long long)of[0].blocks, of[0].host,
                             (long long)of[r].blocks, of[r].host, r);
     return EC_OK;
@@ -80,7 +82,8 @@ static ec_status agree_on(ec_run *run, ec_modality m) {
     EC_TRY(ec__comm_agree(comm, same_blocks(run, m, of)));
     block = malloc((size_t)most * sizeof *block);
     all = malloc(size * (size_t)most * sizeof *all);
-    EC_TRY(ec__comm_agree(comm, block && all ? EC_OK : EC_ERROR(EC_ERR_MEMORY, "no memory for %lld blocks", (long long)most)));
+    EC_TRY(ec__comm_agree(comm, block && all ? EC_OK
+                                             : EC_ERROR(EC_ERR_MEMORY, "no memory for %lld blocks", (long long)most)));
     for (int64_t k = list(run, m, block, most); k < most; k++) block[k] = -1;
     EC_TRY(ec__comm_all_gather(comm, block, all, (size_t)most * sizeof *block));
     EC_TRY(ec__comm_agree(comm, look_at_all(run, m, of, all, most)));

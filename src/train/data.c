@@ -64,16 +64,20 @@ static ec_status check_training_rows(const ec_run *run) {
         info[m] = ec__cache_info(run->cache[m]);
         if (run->train.count[m] == 0)
             EC_FAIL(EC_ERR_DATA, "%s has no row of split \"train\"", info[m]->path);
-        if (!info[m]->label) EC_FAIL(EC_ERR_DATA, "%s has tags and no labels: contrastive training needs one label a row", info[m]->path);
+        if (!info[m]->label)
+            EC_FAIL(EC_ERR_DATA, "%s has tags and no labels: contrastive training needs one label a row",
+                    info[m]->path);
     }
     seen = calloc((size_t)info[EC_IMAGE]->class_count, 1);
     if (!seen) EC_FAIL(EC_ERR_MEMORY, "no memory for %d classes", info[EC_IMAGE]->class_count);
     for (int m = 0; m < EC_MODALITIES; m++)
-        for (int64_t i = 0; i < run->train.count[m]; i++) seen[info[m]->label[run->train.row[m][i]]] |= (uint8_t)(1 << m);
+        for (int64_t i = 0; i < run->train.count[m]; i++)
+            seen[info[m]->label[run->train.row[m][i]]] |= (uint8_t)(1 << m);
     for (int32_t c = 0; c < info[EC_IMAGE]->class_count; c++) shared += seen[c] == 3;
     const ec_config_loss_weights *w = &run->config->training.loss_weights;
     if (shared == 0 && (w->image2audio > 0 || w->audio2image > 0))
-        EC_FAIL(EC_ERR_DATA, "no class has both images (%s) and music (%s) for training: the losses between them have no positives",
+        EC_FAIL(EC_ERR_DATA,
+                "no class has both images (%s) and music (%s) for training: the losses between them have no positives",
                 info[EC_IMAGE]->path, info[EC_MUSIC]->path);
 done:
     free(seen);
@@ -97,8 +101,8 @@ static ec_status open_sampler(ec_run *run) {
     if (ec__sampler_new(&config, pool, &run->sampler) == EC_OK) return EC_OK;
     ec_status code = ec_error_last()->code;
     if (code == EC_ERR_CONFIG && !t->indices)
-        ec__error_prefix("training.batch_size = %lld with training.sampling: shuffled on %s and %s: ", (long long)t->batch_size,
-                         run->config->dataset.image_cache, run->config->dataset.audio_cache);
+        ec__error_prefix("training.batch_size = %lld with training.sampling: shuffled on %s and %s: ",
+                         (long long)t->batch_size, run->config->dataset.image_cache, run->config->dataset.audio_cache);
     return code;
 }
 

@@ -20,7 +20,8 @@ static ec_status check_shape(const char *path, const ec_param *p, int32_t rank, 
     if (same) return EC_OK;
     ec__shape_text(rank, dim, found);
     ec__shape_text(p->dims, p->shape, expected);
-    return EC_ERROR(EC_ERR_DATA, "%s: %s has shape %s, the model's is %s (section full_model)", path, p->name, found, expected);
+    return EC_ERROR(EC_ERR_DATA, "%s: %s has shape %s, the model's is %s (section full_model)", path, p->name, found,
+                    expected);
 }
 
 /* Parameters must all be there; buffers, which a trainer without BatchNorm statistics lacks, may be missing. */
@@ -30,8 +31,8 @@ static ec_status absent(const char *path, const ec_param *p, bool required) {
     return EC_OK;
 }
 
-static ec_status from_safetensors(ec_heads *heads, const ec_safetensors *file, const char *path, const ec_param_set *set,
-                                  import_fn import, bool required) {
+static ec_status from_safetensors(ec_heads *heads, const ec_safetensors *file, const char *path,
+                                  const ec_param_set *set, import_fn import, bool required) {
     ec_status status = EC_OK;
     float *state = NULL;
     for (int32_t i = 0; i < set->count; i++) {
@@ -83,7 +84,8 @@ static bool is_hdf5(const char *path) {
     static const unsigned char magic[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     unsigned char head[8] = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not block */
-    bool same = fd >= 0 && read(fd, head, sizeof head) == (ssize_t)sizeof head && memcmp(head, magic, sizeof magic) == 0;
+    bool same =
+        fd >= 0 && read(fd, head, sizeof head) == (ssize_t)sizeof head && memcmp(head, magic, sizeof magic) == 0;
     if (fd >= 0) close(fd);
     return same;
 }

@@ -34,7 +34,8 @@ static ec_optimizer_config optimizer_of(const ec_run *run) {
 
 ec_status ec__run_open_model(ec_run *run) {
     const ec_config_training *t = &run->config->training;
-    const ec_heads_config heads = ec__heads_config_of(run->config, run->source[EC_IMAGE].width, run->source[EC_MUSIC].width);
+    const ec_heads_config heads =
+        ec__heads_config_of(run->config, run->source[EC_IMAGE].width, run->source[EC_MUSIC].width);
     const ec_train_config train = {
         .plan = {.global_rows = t->batch_size,
                  .reproducible = run->config->distributed.reduction == EC_CONFIG_REPRODUCIBLE,

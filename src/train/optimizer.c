@@ -168,7 +168,8 @@ ec_status ec__optimizer_tell(ec_optimizer *o, int32_t turn) {
 ec_status ec__optimizer_result(const ec_optimizer *o, int32_t turn, double *grad_norm) {
     const double norm = o->norm_told[turn].norm;
     if (!isfinite(norm))
-        return EC_ERROR(EC_ERR_DATA, "the gradient of step %lld is not finite (norm %g)", (long long)o->step[turn], norm);
+        return EC_ERROR(EC_ERR_DATA, "the gradient of step %lld is not finite (norm %g)", (long long)o->step[turn],
+                        norm);
     if (grad_norm) *grad_norm = norm;
     return EC_OK;
 }

@@ -1,7 +1,7 @@
 /* Adam and AdamW with gradient clipping and a learning-rate schedule.
  *
- * Kingma & Ba, "Adam", ICLR 2015; Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; in the form of
- * torch.optim. With t = step + 1, m = b1 m + (1-b1) g, v = b2 v + (1-b2) g^2,
+ * Kingma & Ba, "Adam", ICLR 2015; Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; in the form
+ * of torch.optim. With t = step + 1, m = b1 m + (1-b1) g, v = b2 v + (1-b2) g^2,
  *
  *     p -= lr / (1 - b1^t) * m / ( sqrt(v) / sqrt(1 - b2^t) + eps )
  *
@@ -25,7 +25,7 @@ typedef struct ec_optimizer_config {
     double clip_norm;             /* the gradient's Euclidean norm is cut to this; 0: no clipping */
     ec_schedule_kind schedule;
     int64_t warmup_steps;         /* the rate rises linearly: step s of them has (s + 1) / warmup_steps of it */
-    int64_t total_steps;          /* cosine only: the rate reaches its floor at this step and stays there; > warmup_steps */
+    int64_t total_steps; /* cosine only: the rate reaches its floor at this step and stays there; > warmup_steps */
     double final_fraction;        /* cosine only: floor as a fraction of learning_rate, in [0, 1] */
 } ec_optimizer_config;
 
@@ -52,16 +52,17 @@ typedef struct ec_optimizer {
 ec_status ec__optimizer_new(ec_backend *be, const ec_optimizer_config *config, int64_t count, ec_optimizer **out);
 void ec__optimizer_free(ec_optimizer *optimizer);
 
-/* An update is four calls, so that enqueue can be recorded (compute/backend.h) and the next update begun before the result
- * of this one is looked at. None allocates, none is collective, and the result is the same on every rank where param and
- * grad are. turn: 0 or 1, which of two places of the host's the update uses; the one before it there must have ended.
+/* An update is four calls, so that enqueue can be recorded (compute/backend.h) and the next update begun before the
+ * result of this one is looked at. None allocates, none is collective, and the result is the same on every rank where
+ * param and grad are. turn: 0 or 1, which of two places of the host's the update uses; the one before it there must
+ * have ended.
  *
  * begin: its number, from 0.
  * enqueue: param (count) is updated by grad (count), back end memory; grad is left as it is. Parameters and moments are
  * untouched where grad's norm is not finite, and by all updates after that one until ec__optimizer_resume.
  * tell: what result needs, to the host.
- * result, when the back end has come there: *grad_norm (may be NULL) is the norm of grad before clipping. EC_ERR_DATA when
- * it is not finite. */
+ * result, when the back end has come there: *grad_norm (may be NULL) is the norm of grad before clipping. EC_ERR_DATA
+ * when it is not finite. */
 ec_status ec__optimizer_begin(ec_optimizer *optimizer, int64_t step, int32_t turn);
 ec_status ec__optimizer_enqueue(ec_optimizer *optimizer, float *param, const float *grad);
 ec_status ec__optimizer_tell(ec_optimizer *optimizer, int32_t turn);

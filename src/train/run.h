@@ -28,7 +28,8 @@ typedef struct ec_run {
     ec_sampler *sampler;
 
     /* damage.c */
-    uint8_t *agreed[EC_MODALITIES]; /* (blocks) that all ranks know to be corrupt; NULL where corrupt blocks end the run */
+    /* (blocks) that all ranks know to be corrupt; NULL where corrupt blocks end the run. */
+    uint8_t *agreed[EC_MODALITIES];
     int64_t agreed_count[EC_MODALITIES];
 
     /* model.c */
@@ -54,13 +55,13 @@ void ec__run_close_data(ec_run *run);
  * looks at a share of the rows. Training replaces such rows when it comes to them. */
 ec_status ec__run_drop_corrupt(ec_run *run);
 
-/* damage.c. Ranks may read copies of a cache that are damaged in different places, as local disks are; skipping would give
- * them different ideas of what may be drawn. ec__run_damage_is_new: has this rank come upon a corrupt block that was not
- * agreed upon? Not collective. */
+/* damage.c. Ranks may read copies of a cache that are damaged in different places, as local disks are; skipping would
+ * give them different ideas of what may be drawn. ec__run_damage_is_new: has this rank come upon a corrupt block that
+ * was not agreed upon? Not collective. */
 bool ec__run_damage_is_new(const ec_run *run);
 
-/* Collective. Every rank looks at the blocks that others found corrupt: EC_ERR_DATA on all where a copy is sound, with the
- * hosts of both; else they are skipped everywhere from now on. Nothing where corrupt blocks end the run. */
+/* Collective. Every rank looks at the blocks that others found corrupt: EC_ERR_DATA on all where a copy is sound, with
+ * the hosts of both; else they are skipped everywhere from now on. Nothing where corrupt blocks end the run. */
 ec_status ec__run_agree_on_damage(ec_run *run);
 
 /* Rows of one split of both caches. ec__split_rows_release accepts zeros. */
@@ -74,16 +75,18 @@ void ec__run_close_model(ec_run *run);
 /* Widths and options of the heads that config describes, for these feature widths. */
 ec_heads_config ec__heads_config_of(const ec_config *config, int64_t image_dim, int64_t audio_dim);
 
-/* batches.c. Room for the features of the steps under way: of two where the back end works beside the host. Frees zeros. */
+/* batches.c. Room for the features of the steps under way: of two where the back end works beside the host. Frees
+ * zeros. */
 ec_status ec__run_open_batches(ec_run *run);
 void ec__run_close_batches(ec_run *run);
 
-/* Collective; waits for the loader. Starts step, for which the one before the one before it must have been finished. Not
- * finished: its features are in use. */
+/* Collective; waits for the loader. Starts step, for which the one before the one before it must have been finished.
+ * Not finished: its features are in use. */
 ec_status ec__run_start_step(ec_run *run, int64_t step);
 
 /* init.c. Parameters and running statistics from a checkpoint of this program or a safetensors file with the original's
- * names, told apart by content. Optimizer state is left alone. EC_ERR_DATA names a tensor that is missing or misshaped. */
+ * names, told apart by content. Optimizer state is left alone. EC_ERR_DATA names a tensor that is missing or
+ * misshaped. */
 ec_status ec__heads_load(ec_heads *heads, const char *path);
 ec_status ec__heads_from_checkpoint(ec_heads *heads, const ec_checkpoint *checkpoint);
 

@@ -142,7 +142,8 @@ static ec_status write_snapshot(ec_snapshots *s, ec_run *run, int64_t step, bool
         .features = {s->features[EC_IMAGE], s->features[EC_MUSIC]},
     };
     for (int i = 0; i < 2; i++)
-        EC_RETURN_IF(be->memory->download(be, be->main_stream(be), s->flat[i], *moments(run, i ? EXP_AVG_SQ : EXP_AVG), bytes));
+        EC_RETURN_IF(
+            be->memory->download(be, be->main_stream(be), s->flat[i], *moments(run, i ? EXP_AVG_SQ : EXP_AVG), bytes));
     EC_RETURN_IF(be->synchronize(be));
     EC_RETURN_IF(ec__checkpoint_writer_save(s->writer, &meta, best, fill, s));
     free(s->path);
@@ -196,7 +197,8 @@ static ec_status restore(ec_snapshots *s, ec_run *run, const ec_checkpoint *chec
     for (int32_t k = 0; k < s->count; k++)
         EC_RETURN_IF(restore_array(s, k, ec__checkpoint_find(checkpoint, s->array[k].name)));
     for (int i = 0; i < 2; i++)
-        EC_RETURN_IF(be->memory->upload(be, be->main_stream(be), *moments(run, i ? EXP_AVG_SQ : EXP_AVG), s->flat[i], bytes));
+        EC_RETURN_IF(
+            be->memory->upload(be, be->main_stream(be), *moments(run, i ? EXP_AVG_SQ : EXP_AVG), s->flat[i], bytes));
     EC_RETURN_IF(be->synchronize(be));
     run->first_step = checkpoint->meta.step;
     run->best = checkpoint->meta.best_metric;

@@ -43,7 +43,8 @@ typedef struct ec_trainer_core {
     ec_optimizer *optimizer;
     ec_heads_pass *pass;
     ec_labels *labels; /* of the global batch, for all losses */
-    ec_supcon *loss[EC_EMBEDDINGS]; /* single task: [0] has all four directions; multi task: intra, cross; NULL if unused */
+    /* Single task: [0] has all four directions; multi task: intra, cross. NULL if unused. */
+    ec_supcon *loss[EC_EMBEDDINGS];
     float *grad;                    /* (params.total) of the last step */
     ec_step_recording recorded[EC_STEP_RECORDINGS];
     int32_t next_recording;         /* which of them is given up first */
@@ -51,7 +52,8 @@ typedef struct ec_trainer_core {
 } ec_trainer_core;
 
 /* Makes the loss over embedding e: all directions in single-task heads, intra- or cross-modal ones in multi-task heads.
- * *out is NULL where their weights are 0. be, comm and labels (NULL: the loss has its own) are borrowed. Not collective. */
+ * *out is NULL where their weights are 0. be, comm and labels (NULL: the loss has its own) are borrowed. Not
+ * collective. */
 ec_status ec__train_loss_new(ec_backend *be, ec_comm *comm, const ec_heads_config *heads, const ec_train_config *config,
                              const ec_labels *labels, ec_embedding e, ec_supcon **out);
 
@@ -63,12 +65,13 @@ void ec__trainer_core_free(ec_trainer_core *core);
 /* Bytes of back end memory held besides the heads' parameters. */
 size_t ec__trainer_core_bytes(const ec_trainer_core *core);
 
-/* Collective. A step in two calls: start enqueues it, finish waits for it and reads the result. One more step may be started
- * before the result of the one before is read, in the order of their numbers, and so on: then a GPU never waits for the host.
- * x must stay unchanged until the step has been finished, label until start returns. Otherwise as ec__train_step.
+/* Collective. A step in two calls: start enqueues it, finish waits for it and reads the result. One more step may be
+ * started before the result of the one before is read, in the order of their numbers, and so on: then a GPU never waits
+ * for the host. x must stay unchanged until the step has been finished, label until start returns. Otherwise as
+ * ec__train_step.
  *
- * After an error of finish no step is under way: one that was started behind the bad one has ended too, and the parameters
- * and moments are those from before the bad one where its gradient was not finite. */
+ * After an error of finish no step is under way: one that was started behind the bad one has ended too, and the
+ * parameters and moments are those from before the bad one where its gradient was not finite. */
 ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
                                const int32_t *const label[EC_MODALITIES]);
 ec_status ec__train_step_finish(ec_trainer_core *core, int64_t step, ec_step_result *result);

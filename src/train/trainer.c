@@ -119,7 +119,8 @@ enum { ASKED_TO_STOP = 1, SAVING_FAILED = 2, FOUND_DAMAGE = 4 };
 /* Has any rank been asked to stop? All ranks get the same answer, and the same error where a checkpoint was not saved,
  * or where their copies of a cache are not damaged alike: before anything that was trained on these is saved. */
 static ec_status look_around(ec_run *run, bool *stop) {
-    int32_t mine = (ec__stop_requested() ? ASKED_TO_STOP : 0) | (ec__snapshots_failed(run->snapshots) ? SAVING_FAILED : 0) |
+    int32_t mine = (ec__stop_requested() ? ASKED_TO_STOP : 0) |
+                   (ec__snapshots_failed(run->snapshots) ? SAVING_FAILED : 0) |
                    (ec__run_damage_is_new(run) ? FOUND_DAMAGE : 0);
     int32_t any = mine;
     const void *all;
@@ -234,7 +235,8 @@ static ec_status run_steps(ec_run *run, const ec_train_observer *observer) {
             if (p.tally.steps > 0) tell_step(&p.tally, run, observer, p.finished);
         }
         if (p.finished == p.started) EC_TRY(after_step(run, observer, p.finished, stop));
-        if (p.finished % run->steps_per_epoch == 0) tally_restart(&p.tally, run); /* validation is no part of a step's time */
+        if (p.finished % run->steps_per_epoch == 0)
+            tally_restart(&p.tally, run); /* validation is no part of a step's time */
     }
     if (stop) EC_FAIL(EC_STOPPED, "stopped by a signal, a checkpoint is written; go on with --resume auto");
 done:
@@ -257,7 +259,9 @@ ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, 
     tell_start(&run, observer, from);
     EC_TRY(catch_up(&run, observer));
     if (run.first_step >= run.total_steps) {
-        if (comm->rank == 0) EC_INFO("nothing to do: %lld of %lld steps are made", (long long)run.first_step, (long long)run.total_steps);
+        if (comm->rank == 0)
+            EC_INFO("nothing to do: %lld of %lld steps are made", (long long)run.first_step,
+                    (long long)run.total_steps);
         goto done;
     }
     EC_TRY(ec__comm_agree(comm, open_loader(&run)));

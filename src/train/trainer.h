@@ -55,13 +55,13 @@ typedef struct ec_train_observer {
 } ec_train_observer;
 
 typedef struct ec_train_options {
-    /* NULL: from the start; "auto": from the newest checkpoint that verifies, if any; else a file. EC_ERR_USAGE where the
-     * first or the last would begin before the newest checkpoint of the run's folder. */
+    /* NULL: from the start; "auto": from the newest checkpoint that verifies, if any; else a file. EC_ERR_USAGE where
+     * the first or the last would begin before the newest checkpoint of the run's folder. */
     const char *resume;
 } ec_train_options;
 
-/* Collective. comm moves be's memory. Observer functions are called on rank 0 only, from the calling thread; any may be NULL.
- * Returns EC_STOPPED when a signal asked for a stop (core/stop.h) and a checkpoint was written. */
+/* Collective. comm moves be's memory. Observer functions are called on rank 0 only, from the calling thread; any may be
+ * NULL. Returns EC_STOPPED when a signal asked for a stop (core/stop.h) and a checkpoint was written. */
 ec_status ec__train_run(const ec_config *config, ec_backend *be, ec_comm *comm, const ec_train_options *options,
                         const ec_train_observer *observer);
 

@@ -1,9 +1,9 @@
-/* A back end that does nothing but count: what memory a program asks for, and what work it enqueues. With it the trainer's
- * own code tells what a step costs, at any size and on any number of ranks, without doing it.
+/* A back end that does nothing but count: what memory a program asks for, and what work it enqueues. With it the
+ * trainer's own code tells what a step costs, at any size and on any number of ranks, without doing it.
  *
  * Device memory has addresses that nobody may look behind, not even this back end; host memory is real. Products are
- * counted as 2 m n k operations; other operations count what they read and write once each. What the loss's quadratic part
- * costs is asked of the back end that is imitated. */
+ * counted as 2 m n k operations; other operations count what they read and write once each. What the loss's quadratic
+ * part costs is asked of the back end that is imitated. */
 #ifndef EC_COMPUTE_COUNT_COUNT_H
 #define EC_COMPUTE_COUNT_COUNT_H
 

@@ -19,13 +19,14 @@ const ec_dense_ops ec__count_dense_ops = {.gemm = gemm, .prepare = prepare};
 
 static double area(int32_t rows, int32_t width) { return (double)rows * width; }
 
-static ec_status row_scales(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const float *x, float *scale) {
+static ec_status row_scales(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, const float *x,
+                            float *scale) {
     (void)stream, (void)x, (void)scale;
     return ec__count(be, 0, area(rows, width));
 }
 
-static ec_status scale_rows(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, float *h, const float *scale,
-                            const float *bias) {
+static ec_status scale_rows(ec_backend *be, ec_stream *stream, int32_t rows, int32_t width, float *h,
+                            const float *scale, const float *bias) {
     (void)stream, (void)h, (void)scale, (void)bias;
     return ec__count(be, 0, 2 * area(rows, width));
 }

@@ -41,8 +41,8 @@ static ec_status positives(ec_backend *be, const ec_supcon_problem *p, const ec_
 }
 
 static ec_status weights(ec_backend *be, const ec_supcon_problem *p, const ec_supcon_classes *classes,
-                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight, float *shift,
-                         double *loss) {
+                         const double coefficient[EC_SUPCON_DIRECTIONS], const void *pieces, float *weight,
+                         float *shift, double *loss) {
     (void)classes, (void)coefficient, (void)pieces, (void)weight, (void)shift, (void)loss;
     return ec__count(be, 0, 7.0 * EC_SUPCON_DIRECTIONS * (double)p->global_rows);
 }

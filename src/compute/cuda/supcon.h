@@ -38,8 +38,8 @@ typedef struct ec_supcon_cuda {
     int32_t strip;       /* rows whose sums are put together before they meet those of others; whole tiles */
     int32_t strips;
     void *copy[2]; /* (padded_rows, pitch) */
-    /* The same as panels (supcon_hopper.cuh), for the kernels for compute capability 9.0; NULL: they are not used. Up to
-     * EC_SUPCON_CUDA_NARROW wide it lies where copy does, which then is not made. */
+    /* The same as panels (supcon_hopper.cuh), for the kernels for compute capability 9.0; NULL: they are not used. Up
+     * to EC_SUPCON_CUDA_NARROW wide it lies where copy does, which then is not made. */
     void *panels[2];
 
     /* Sums of the rows of a block of the matrix over the columns of each strip, and of its columns over the rows of

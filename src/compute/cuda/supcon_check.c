@@ -148,9 +148,9 @@ static ec_status check(ec_cuda_backend *be, bool *right) {
         }
         *right = sums <= SUM_MOST && gradients <= GRADIENT_MOST;
         if (!*right)
-            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: at width "
-                    "%d the logarithms of sums differ by %g (at most %g), the gradient by %g of its largest value (at "
-                    "most %g)",
+            EC_WARN("GPU %d: the SupCon kernels for compute capability 9.0 are not used, the portable ones are: at "
+                    "width %d the logarithms of sums differ by %g (at most %g), the gradient by %g of its largest "
+                    "value (at most %g)",
                     be->device, shape[i].dim, sums, SUM_MOST, gradients, GRADIENT_MOST);
     }
     return EC_OK;
