@@ -98,7 +98,7 @@ job_count_start() {
 # Runs a launcher; USR1 and TERM of this script become USR1 of the launcher. Sets $job_code. A second USR1 is passed on
 # and stops the ranks at once; a TERM after it is the scheduler's, and the ranks may be writing their checkpoint.
 job_run() { # COMMAND...
-    local code launched signals=0 asked_us= ending_us= at_once=
+    local code launched signals=0 asked= asked_us= ending_us= at_once=
     "$@" &
     launched=$!
     trap 'pass_on USR1' USR1

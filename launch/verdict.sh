@@ -34,6 +34,8 @@ pass_on() { # SIGNAL
     local now
     now=$(now_us)
     signals=$((signals + 1))
+    [ "$signals" -gt 1 ] || echo "$1: the ranks are asked to stop, training saves a checkpoint; once more ends them at once" >&2
+    asked=${asked:-$1}
     case $1 in
     USR1 | USR2)
         [ -z "$asked_us" ] || [ $((now - asked_us)) -le 1000000 ] || at_once=$1
@@ -68,7 +70,7 @@ await() {
 # Runs mpirun and exits with its verdict. It has a process group of its own, so that signals reach it through this script
 # only, and a guard that ends it should this script be killed.
 run_mpirun() { # COMMAND...
-    local signal code launched signals=0 asked_us= ending_us= at_once= guard guard_PID
+    local signal code launched signals=0 asked= asked_us= ending_us= at_once= guard guard_PID
     for signal in INT TERM HUP USR1 USR2; do trap "pass_on $signal" "$signal"; done
     set -m
     "$@" &
@@ -78,6 +80,10 @@ run_mpirun() { # COMMAND...
     set +m
     await
     kill "$guard_PID" 2>/dev/null || true
+    # What cannot stop half-way ends by the request itself.
+    case ${asked:+$code} in
+    $((128 + $(kill -l USR1))) | $((128 + $(kill -l USR2)))) at_once=${at_once:-$asked} ;;
+    esac
     judge mpirun "$code" "$at_once"
     exit "$verdict"
 }

@@ -75,6 +75,17 @@ CODE=137 expect 5 'mpirun ended with 137: a rank was killed \(SIGKILL\); exit co
 CODE=139 expect 5 'ended with 139: a rank was killed \(SIGSEGV\); exit code 5' with "$single" --ranks 2 train run.yaml
 CODE=205 expect 5 'ended with 205: a host or a rank was lost; exit code 5' with "$multi" --agent true --hostfile hosts train run.yaml
 CODE=127 expect 4 'ended with 127: mpirun cannot be started; exit code 4' with "$single" --ranks 2 train run.yaml
+# A request that ends ranks which cannot stop half-way is not the loss of one.
+"$launch/ranks.sh" 2 sh -c 'touch "started.$OMPI_COMM_WORLD_RANK"; exec sleep 30' >log 2>&1 &
+pid=$! code=0
+for ((i = 0; i < 200; i++)); do
+    [ ! -e started.0 ] || [ ! -e started.1 ] || break
+    sleep 0.05
+done
+kill -TERM "$pid"
+wait "$pid" || code=$?
+[ "$code" -eq 143 ] || complain "TERM while ranks sleep: exit code $code, expected 143: $(cat log)"
+says log 'TERM: the ranks are asked to stop'
 expect 4 'ranks.sh: ./nowhere is not a program' with "$launch/ranks.sh" 2 ./nowhere
 
 # GPUs as the driver's tool lists them, for a program that has the module.
