@@ -6,7 +6,7 @@
 set -eu
 . "$(dirname "$0")/../support/shell.sh"
 [ "$(id -u)" -eq 0 ] || skip "not root"
-[ -x "${EMOCLIM_DEBIAN_ROOT:-}/usr/bin/apt-get" ] || skip "EMOCLIM_DEBIAN_ROOT names no Debian root"
+[ -n "${EMOCLIM_DEBIAN_ROOT:-}" ] && [ -x "$EMOCLIM_DEBIAN_ROOT/usr/bin/apt-get" ] || skip "EMOCLIM_DEBIAN_ROOT names no Debian root"
 
 definition=$root/cluster/emoclim.def
 section() { "$root/tests/support/definition.sh" "$definition" "$@"; } # STAGE SECTION

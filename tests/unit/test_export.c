@@ -125,6 +125,10 @@ static void test_heads(void **state) {
         check_load(be, &config, to, &s);
         check_load(be, &config, from, &s);
         CHECK_ERROR(ec__export_heads(checkpoint, "/proc/x.safetensors", NULL), EC_ERR_IO, "/proc");
+        /* Fewer bytes than the model would read. */
+        s.array[0].type = EC_H5_U8;
+        CHECK_OK(ec__checkpoint_save(from, &meta, s.array, s.count));
+        CHECK_ERROR(ec__heads_load(heads, from), EC_ERR_DATA, "is of type uint8, float32 expected");
         for (int32_t k = 0; k < s.count; k++) free(s.array[k].data);
         ec__checkpoint_free(checkpoint);
         ec__heads_free(heads);

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "media/csv.h"
 #include "media/manifest.h"
+#include "pipeline/samples.h"
 #include "support.h"
 
 /* Exact-size copy, so that the address sanitizer sees a read past the end. */
@@ -234,12 +235,35 @@ static void test_ignored_columns_are_noted(void **state) {
     ec__manifest_free(m);
 }
 
+/* As many digits as it takes to tell two cuts apart, and no more. */
+static void test_ids(void **state) {
+    (void)state;
+    static const struct {
+        double start_s, end_s;
+        const char *id;
+    } cuts[] = {
+        {0, INFINITY, "a.wav"},
+        {0.1, INFINITY, "a.wav#t=0.1"},
+        {10, 22.5, "a.wav#t=10,22.5"},
+        {1.0000001, 1000000.5, "a.wav#t=1.0000001,1000000.5"},
+        {0, 1.0 / 3, "a.wav#t=0,0.3333333333333333"},
+    };
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        const ec_manifest_entry entry = {.path = "a.wav", .start_s = cuts[i].start_s, .end_s = cuts[i].end_s};
+        char *id = NULL;
+        CHECK_OK(ec__media_item_id(&entry, &id));
+        assert_string_equal(id, cuts[i].id);
+        free(id);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good), cmocka_unit_test(test_file),
         cmocka_unit_test(test_bad),  cmocka_unit_test(test_nul_and_length),
         cmocka_unit_test(test_cuts), cmocka_unit_test(test_many),
         cmocka_unit_test(test_map_labels), cmocka_unit_test(test_ignored_columns_are_noted),
+        cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
