@@ -37,9 +37,17 @@ typedef struct ec_supcon_problem {
     float scale;         /* log2(e) / t */
     bool row_shift;      /* every row has a shift of its own: its largest y; else all share one */
     float shared_shift;  /* not less than any y, nor more than 115 above the smallest: 2^(y - shift) stays normal */
-    const float *z[2];   /* (G, D) embeddings of all ranks */
+    int32_t block;       /* 0: z has the rows of all ranks; else others' rows come in blocks of at most so many */
+    const float *z[2];   /* (G, D) embeddings of all ranks; with blocks (B, D), the own rows */
     void *scratch;       /* scratch_bytes of back end memory; keeps what prepare left until the gradient is made */
 } ec_supcon_problem;
+
+/* Rows begin .. begin + rows - 1 of a modality: a whole block, or what is left at the end. begin is a multiple of
+ * problem->block. */
+typedef struct ec_supcon_block {
+    int32_t modality;
+    int32_t begin, rows;
+} ec_supcon_block;
 
 /* What inspect found in the rows of one modality. */
 typedef struct ec_supcon_finding {
@@ -78,9 +86,33 @@ static inline ec_supcon_rows ec__supcon_rows_in(void *piece, int32_t rows) {
     return r;
 }
 
+/* For rows of other ranks that are not all there at a time. A step then is
+ *
+ *     prepare; each block of either modality: take with its classes, sums; then sums, positives and weights of
+ *     ec_supcon_ops, which look at no rows but own ones; each block: take without classes, gradient.
+ *
+ * The blocks of a modality come in ascending order, those of images first: a row then receives its terms in the order
+ * that it does where all rows are there, and the bits are the same. Own rows are among those of blocks. */
+typedef struct ec_supcon_stream_ops {
+    /* How many rows a block should have, for rows own ones: something that no bit depends on. */
+    int32_t (*block_rows)(ec_backend *be, const ec_supcon_problem *problem);
+
+    /* Makes the rows z of a block (block->rows, D) ready for the next two; z is not needed any more afterwards.
+     * classes: they are added to the class sums. NULL: they are not. */
+    ec_status (*take)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_classes *classes,
+                      const ec_supcon_block *block, const float *z);
+
+    /* Of the block taken last: terms of the sums of own rows, of their gradient. */
+    ec_status (*sums)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_block *block);
+    ec_status (*gradient)(ec_backend *be, const ec_supcon_problem *problem, const ec_supcon_block *block,
+                          const float *weight, const float *shift, float *const grad[2]);
+} ec_supcon_stream_ops;
+
 struct ec_supcon_ops {
-    /* Scratch for problems of G global rows of width D, rows of them own, in at most so many classes. */
-    size_t (*scratch_bytes)(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes);
+    const ec_supcon_stream_ops *stream; /* NULL: this back end wants all rows at once */
+
+    /* Scratch for problems of these sizes in at most so many classes. z and scratch are not looked at. */
+    size_t (*scratch_bytes)(ec_backend *be, const ec_supcon_problem *problem, int32_t classes);
 
     /* Makes ready what gradient needs beside scratch (a GPU's library of products), so that it allocates nothing.
      * Outside of recordings; z and scratch are not looked at. */
@@ -94,7 +126,8 @@ struct ec_supcon_ops {
     ec_status (*inspect)(ec_backend *be, const float *z, int32_t rows, int32_t dim, float most,
                          ec_supcon_finding *finding);
 
-    /* To be called once the embeddings of all ranks are there, before the operations below; reads nothing but z. */
+    /* To be called once the embeddings of all ranks, or with blocks the own ones, are there, before the operations
+     * below; reads nothing but z. */
     ec_status (*prepare)(ec_backend *be, const ec_supcon_problem *problem);
 
     /* own->sum and, where row_shift is set, own->shift. Directions outside the wanted blocks are left as they are. */

@@ -68,25 +68,6 @@ static size_t verdict_bytes(const ec_supcon *loss) {
     return sizeof(verdict) + 2 * (size_t)loss->comm->size * sizeof(ec_supcon_finding);
 }
 
-static void place_device(ec_supcon *loss, ec_arena *arena) {
-    const ec_supcon_config *c = &loss->config;
-    const size_t count = (size_t)c->global_rows * (size_t)c->dim, rows = (size_t)c->global_rows;
-    if (loss->comm->size > 1)
-        for (int m = 0; m < 2; m++) loss->z[m] = ec__arena_take(arena, count, sizeof(float));
-    loss->scratch = ec__arena_take(arena,
-                                   loss->be->supcon->scratch_bytes(loss->be, c->global_rows, c->dim, loss->rows,
-                                                                   ec__labels_classes(loss->classes_of)->most),
-                                   1);
-    loss->pieces = ec__arena_take(arena, (size_t)loss->comm->size, ec__supcon_rows_bytes(loss->rows));
-    loss->weight = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
-    loss->shift = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
-    loss->verdict = ec__arena_take(arena, 1, verdict_bytes(loss));
-}
-
-static void place_host(ec_supcon *loss, ec_arena *arena) {
-    for (int i = 0; i < EC_TURNS; i++) loss->told[i] = ec__arena_take(arena, 1, verdict_bytes(loss));
-}
-
 static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[2]) {
     const ec_supcon_config *c = &loss->config;
     const double scale = 1.4426950408889634 / (double)c->temperature, largest = scale * (double)c->norm2_most;
@@ -108,6 +89,24 @@ static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[
 
 /* For a problem whose embeddings are not there yet. */
 static const float *const no_rows[2] = {NULL, NULL};
+
+static void place_device(ec_supcon *loss, ec_arena *arena) {
+    const ec_supcon_config *c = &loss->config;
+    const size_t count = (size_t)c->global_rows * (size_t)c->dim, rows = (size_t)c->global_rows;
+    if (loss->comm->size > 1)
+        for (int m = 0; m < 2; m++) loss->z[m] = ec__arena_take(arena, count, sizeof(float));
+    const ec_supcon_problem problem = problem_of(loss, no_rows);
+    loss->scratch = ec__arena_take(
+        arena, loss->be->supcon->scratch_bytes(loss->be, &problem, ec__labels_classes(loss->classes_of)->most), 1);
+    loss->pieces = ec__arena_take(arena, (size_t)loss->comm->size, ec__supcon_rows_bytes(loss->rows));
+    loss->weight = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
+    loss->shift = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
+    loss->verdict = ec__arena_take(arena, 1, verdict_bytes(loss));
+}
+
+static void place_host(ec_supcon *loss, ec_arena *arena) {
+    for (int i = 0; i < EC_TURNS; i++) loss->told[i] = ec__arena_take(arena, 1, verdict_bytes(loss));
+}
 
 ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *config, ec_supcon **out) {
     ec_status status = EC_OK;

@@ -140,7 +140,7 @@ static setup setup_new(ec_backend *be, const problem *p, int32_t ranks) {
                                .row_shift = 2 * largest > 115, .shared_shift = (float)largest};
     for (int m = 0; m < 2; m++) s.op.z[m] = keep(&s, p->z[m], all * row_bytes);
     CHECK_OK(be->supcon->reserve(be, &s.op));
-    const size_t scratch = be->supcon->scratch_bytes(be, p->rows, p->dim, s.rows, s.classes.most);
+    const size_t scratch = be->supcon->scratch_bytes(be, &s.op, s.classes.most);
     s.op.scratch = keep(&s, NULL, scratch);
     for (int m = 0; m < 2; m++) s.grad[m] = keep(&s, NULL, all * row_bytes);
     s.weight = keep(&s, NULL, EC_DIRECTIONS * all * sizeof(float));

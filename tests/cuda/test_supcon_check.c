@@ -42,7 +42,8 @@ static sums sums_on(ec_backend *be) {
     test_fill(host, 2 * ROWS * DIM, 3);
     for (int i = 0; i < 2 * ROWS * DIM; i++) host[i] *= 0.3f;
     CHECK_OK(be->memory->alloc(be, 2 * ROWS * DIM * sizeof(float), &z));
-    CHECK_OK(be->memory->alloc(be, be->supcon->scratch_bytes(be, ROWS, DIM, ROWS, 1), &scratch));
+    const ec_supcon_problem sizes = {.global_rows = ROWS, .dim = DIM, .rows = ROWS};
+    CHECK_OK(be->memory->alloc(be, be->supcon->scratch_bytes(be, &sizes, 1), &scratch));
     CHECK_OK(be->memory->alloc(be, ec__supcon_rows_bytes(ROWS), &piece));
     CHECK_OK(be->memory->upload(be, be->main_stream(be), z, host, 2 * ROWS * DIM * sizeof(float)));
     const ec_supcon_rows own = ec__supcon_rows_in(piece, ROWS);

@@ -28,9 +28,10 @@ static void test_flops(void **state) {
 /* Beside embeddings and gradients (4 b D floats), on one rank: 2 b D floats of copies, at most b D of a piece, and what
  * does not grow with b D (rows of copies are padded to 128 bytes): so 8 b D are enough, and nothing is G x G. */
 static void check_scratch(ec_backend *cuda, int32_t rows, int32_t dim) {
-    const double classes = 8, pad = 128.0 * rows + 4e4, strips = 192.0 * rows, sums = 4 * (classes + rows / 64.0) * dim;
+    const double classes = 8, pad = 128.0 * rows + 4e4, strips = 192.0 * rows, sums = (4 + 32) * classes * dim;
     const double floats = 3.0 * rows * dim + pad + strips + sums;
-    const double held = (double)cuda->supcon->scratch_bytes(cuda, rows, dim, rows, (int32_t)classes) / sizeof(float);
+    const ec_supcon_problem p = {.global_rows = rows, .dim = dim, .rows = rows};
+    const double held = (double)cuda->supcon->scratch_bytes(cuda, &p, (int32_t)classes) / sizeof(float);
     if (!(held <= floats)) fail_msg("G %d, D %d: %g floats of scratch, expected at most %g", rows, dim, held, floats);
 }
 

@@ -4,8 +4,8 @@
 
 static ec_backend *like(ec_backend *be) { return ((ec_count_backend *)(void *)be)->like; }
 
-static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
-    return like(be)->supcon->scratch_bytes(like(be), global_rows, dim, rows, classes);
+static size_t scratch_bytes(ec_backend *be, const ec_supcon_problem *problem, int32_t classes) {
+    return like(be)->supcon->scratch_bytes(like(be), problem, classes);
 }
 
 static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {

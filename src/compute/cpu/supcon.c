@@ -161,10 +161,10 @@ static job job_of(ec_backend *be, const ec_supcon_problem *problem) {
     return (job){.plan = ec__supcon_plan_of(be, problem), .problem = problem};
 }
 
-static size_t scratch_bytes(ec_backend *be, int64_t global_rows, int32_t dim, int32_t rows, int32_t classes) {
-    (void)rows, (void)classes;
+static size_t scratch_bytes(ec_backend *be, const ec_supcon_problem *problem, int32_t classes) {
+    (void)classes;
     ec_arena arena = ec__arena_counting();
-    ec__supcon_plan(be, global_rows, dim, &arena);
+    ec__supcon_plan(be, problem->global_rows, problem->dim, &arena);
     return ec__arena_used(&arena);
 }
 

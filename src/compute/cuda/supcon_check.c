@@ -105,7 +105,7 @@ static ec_status try_width(ec_cuda_backend *be, int32_t dim, bool row_shift, dou
     t.bytes[0] = ec__supcon_rows_bytes(ROWS);
     t.bytes[1] = 2 * ROWS * (size_t)dim * sizeof(float);
     be->hopper = true; /* scratch is enough for either */
-    const size_t scratch = base->supcon->scratch_bytes(base, ROWS, dim, ROWS, 1);
+    const size_t scratch = base->supcon->scratch_bytes(base, &t.problem, 1);
     ec_arena counting = ec__arena_counting();
     place(&t, &counting, scratch);
     EC_TRY(base->memory->alloc(base, t.bytes[2], &t.memory));

@@ -1,14 +1,17 @@
 /* The linear part of the loss: class sums and the positives, and from sums to losses and weights.
  *
- * Rows come in class order. What one block of threads sums is a chunk of fixed length of that order, whoever owns the
- * rows; a class's rows of one modality are a group, and a group that several chunks meet in is put together from their
- * parts in ascending order. All of it in double precision. */
+ * A class's rows of one modality are a group. They ascend in the class order, so those among any rows of the batch
+ * that follow each other are a part of the group that lies together. Class sums are added to block by block of rows.
+ * With few classes groups are long: the sum over each step of the batch (a fixed number of rows) is made by itself, and
+ * then the steps' are added in ascending order; with many, a group's sum is one chain. So how the batch was cut into
+ * blocks, whole steps, does not show. All of it in double precision. */
 #include "compute/cuda/launch.h"
 #include "compute/cuda/supcon.h"
 
 namespace {
 
-constexpr int CHUNK = EC_SUPCON_CUDA_CHUNK, TERMS = EC_SUPCON_CUDA_TERMS, THREADS = 256, MOST_BLOCKS = 4096;
+constexpr int STEP = EC_SUPCON_CUDA_STEP, STEPS = EC_SUPCON_CUDA_STEPS, TERMS = EC_SUPCON_CUDA_TERMS, THREADS = 256,
+              MOST_BLOCKS = 4096;
 
 struct class_lists {
     const int32_t *count, *order, *start, *music;
@@ -37,67 +40,92 @@ __device__ __forceinline__ group group_of(const class_lists &lists, int32_t c, i
     return modality == 0 ? group{lists.start[c], lists.music[c]} : group{lists.music[c], lists.start[c + 1]};
 }
 
+struct class_arguments {
+    class_lists lists;
+    const float *z[2];             /* rows from begin on: of modality, and where there are two of the one after it */
+    int32_t modality, begin, rows; /* the block */
+    int32_t dim, classes;
+    double *class_sum; /* (2, classes, D) */
+    double *step_sum;  /* (modalities, STEPS, classes, D) */
+
+    __device__ __forceinline__ double *sum_of(int32_t c, int which) const {
+        return class_sum + ((int64_t)(modality + which) * classes + c) * dim;
+    }
+    __device__ __forceinline__ double *step_of(int32_t c, int which, int step) const {
+        return step_sum + (((int64_t)which * STEPS + step) * classes + c) * dim;
+    }
+};
+
+/* The first position of a group whose row is not below row. */
+__device__ int32_t position_of(const class_lists &lists, const group &g, int modality, int32_t row) {
+    int32_t low = g.begin, high = g.end;
+    while (low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        if (lists.order[middle] - modality * lists.global_rows < row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Positions of a group's rows from begin to end - 1. */
+__device__ group group_within(const class_arguments &p, int32_t c, int which, int32_t begin, int32_t end) {
+    const group whole = group_of(p.lists, c, p.modality + which);
+    return {position_of(p.lists, whole, p.modality + which, begin), position_of(p.lists, whole, p.modality + which, end)};
+}
+
+/* sum and what follows it: column k of the rows at these positions, one after the other. */
+__device__ double add_positions(const class_arguments &p, int which, const group &g, int32_t k, double sum) {
+    const float *z = p.z[which] + k;
+    const int32_t base = (p.modality + which) * p.lists.global_rows + p.begin;
+#pragma unroll 8
+    for (int32_t i = g.begin; i < g.end; i++) sum += (double)z[(int64_t)(p.lists.order[i] - base) * p.dim];
+    return sum;
+}
+
+/* Few classes: a block of threads a class and a step of at most STEPS, which begin with row begin. */
+__global__ void step_kernel(const __grid_constant__ class_arguments p, int32_t begin) {
+    const int32_t c = (int32_t)blockIdx.x, step = (int32_t)blockIdx.y, which = (int32_t)blockIdx.z;
+    if (c >= *p.lists.count) return;
+    const int32_t first = begin + step * STEP;
+    const group g = group_within(p, c, which, first, min(p.begin + p.rows, first + STEP));
+    double *to = p.step_of(c, which, step);
+    for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) to[k] = add_positions(p, which, g, k, 0);
+}
+
+__global__ void add_steps_kernel(const __grid_constant__ class_arguments p, int32_t begin, int32_t steps) {
+    const int32_t c = (int32_t)blockIdx.x, which = (int32_t)blockIdx.y;
+    if (c >= *p.lists.count) return;
+    double *to = p.sum_of(c, which);
+    for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) {
+        double sum = begin == 0 ? 0 : to[k];
+        for (int32_t step = 0; step < steps; step++) sum += p.step_of(c, which, step)[k];
+        to[k] = sum;
+    }
+}
+
+/* Many classes. */
+__global__ void class_kernel(const __grid_constant__ class_arguments p) {
+    const int32_t which = (int32_t)blockIdx.y;
+    for (int32_t c = (int32_t)blockIdx.x; c < *p.lists.count; c += (int32_t)gridDim.x) {
+        const group g = group_within(p, c, which, p.begin, p.begin + p.rows);
+        double *to = p.sum_of(c, which);
+        if (g.begin == g.end && p.begin > 0) continue;
+        for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x)
+            to[k] = add_positions(p, which, g, k, p.begin == 0 ? 0 : to[k]);
+    }
+}
+
 struct positive_arguments {
     class_lists lists;
-    const float *z[2];
+    const float *z[2]; /* own rows */
     int32_t dim, first, rows, classes;
-    double *class_sum; /* (2, classes, D) */
-    double *chunk_sum; /* (chunks, 2, D) */
+    const double *class_sum; /* (2, classes, D) */
     double coefficient[EC_SUPCON_DIRECTIONS];
     double *positive; /* (4, B) */
     float *grad[2];
 };
-
-__device__ double sum_positions(const positive_arguments &p, int modality, int32_t begin, int32_t end, int32_t k) {
-    const float *z = p.z[modality] + k;
-    const int32_t base = modality * p.lists.global_rows;
-    double sum = 0;
-#pragma unroll 8
-    for (int32_t i = begin; i < end; i++) sum += (double)z[(int64_t)(p.lists.order[i] - base) * p.dim];
-    return sum;
-}
-
-/* A group inside the chunk is finished here; of one that goes beyond it, the chunk keeps its part: the first of its two
- * where the group began in an earlier chunk, else the second. */
-__global__ void chunk_kernel(const __grid_constant__ positive_arguments p) {
-    const int32_t all = 2 * p.lists.global_rows, begin = (int32_t)blockIdx.x * CHUNK;
-    const int32_t end = begin + min(CHUNK, all - begin);
-    for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) {
-        int32_t c = class_at(p.lists, begin);
-        for (int32_t i = begin; i < end;) {
-            const int modality = i < p.lists.music[c] ? 0 : 1;
-            const group g = group_of(p.lists, c, modality);
-            const int32_t stop = min(g.end, end);
-            double *to = p.class_sum + ((int64_t)modality * p.classes + c) * p.dim;
-            if (g.begin < begin)
-                to = p.chunk_sum + (int64_t)blockIdx.x * 2 * p.dim;
-            else if (g.end > end)
-                to = p.chunk_sum + ((int64_t)blockIdx.x * 2 + 1) * p.dim;
-            to[k] = sum_positions(p, modality, i, stop, k);
-            i = stop;
-            if (i == p.lists.start[c + 1]) c++;
-        }
-    }
-}
-
-/* Groups that several chunks met in, and groups without rows. */
-__global__ void class_kernel(const __grid_constant__ positive_arguments p) {
-    const int32_t groups = 2 * *p.lists.count;
-    for (int32_t n = (int32_t)blockIdx.x; n < groups; n += (int32_t)gridDim.x) {
-        const int32_t c = n / 2;
-        const int modality = n % 2;
-        const group g = group_of(p.lists, c, modality);
-        const int32_t first = g.begin / CHUNK, last = (g.end - 1) / CHUNK;
-        if (g.begin < g.end && first == last) continue;
-        double *to = p.class_sum + ((int64_t)modality * p.classes + c) * p.dim;
-        for (int32_t k = (int32_t)threadIdx.x; k < p.dim; k += (int32_t)blockDim.x) {
-            double sum = 0;
-            if (g.begin < g.end) sum = p.chunk_sum[((int64_t)first * 2 + 1) * p.dim + k];
-            for (int32_t chunk = first + 1; chunk <= last; chunk++) sum += p.chunk_sum[(int64_t)chunk * 2 * p.dim + k];
-            to[k] = sum;
-        }
-    }
-}
 
 __device__ __forceinline__ double sum_of_warp(double x) {
     for (int other = EC_WARP / 2; other > 0; other /= 2) x += __shfl_xor_sync(0xffffffffu, x, other);
@@ -125,7 +153,7 @@ __global__ void positive_kernel(const __grid_constant__ positive_arguments p) {
     const double by_cross =
         other_count > 0 ? p.coefficient[2 + modality] / other_count + p.coefficient[3 - modality] / mine_count : 0;
 
-    const float *z = p.z[modality] + (int64_t)row * p.dim;
+    const float *z = p.z[modality] + (int64_t)own * p.dim;
     float *grad = p.grad[modality] + (int64_t)own * p.dim;
     double with_own = 0, with_other = 0, square = 0;
     for (int32_t k = lane; k < p.dim; k += EC_WARP) {
@@ -223,27 +251,46 @@ class_lists lists_of(const ec_supcon_cuda *plan, const ec_supcon_classes *classe
     return {classes->count, classes->order, classes->start, classes->music, plan->global_rows};
 }
 
+/* Threads along D. */
+unsigned across(const ec_supcon_cuda *plan) { return plan->dim > EC_WARP ? 128 : EC_WARP; }
+
 } // namespace
+
+ec_status ec__supcon_cuda_class_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_classes *classes,
+                                     const ec_supcon_block *block, int32_t modalities, const float *const z[2]) {
+    const class_arguments p = {lists_of(plan, classes), {z[0], modalities > 1 ? z[1] : z[0]},
+                               block->modality,         block->begin,
+                               block->rows,             plan->dim,
+                               plan->classes,           plan->class_sum,
+                               plan->step_sum};
+    const unsigned most = (unsigned)plan->classes, m = (unsigned)modalities;
+    if (!plan->step_sum)
+        return EC_LAUNCH(class_kernel, dim3(most < MOST_BLOCKS ? most : MOST_BLOCKS, m), across(plan), 0, stream, p);
+    const int64_t end = (int64_t)block->begin + block->rows;
+    for (int64_t begin = block->begin; begin < end; begin += STEPS * STEP) {
+        const int32_t left = (int32_t)((end - begin + STEP - 1) / STEP), steps = left < STEPS ? left : STEPS;
+        EC_RETURN_IF(EC_LAUNCH(step_kernel, dim3(most, (unsigned)steps, m), across(plan), 0, stream, p, (int32_t)begin));
+        EC_RETURN_IF(
+            EC_LAUNCH(add_steps_kernel, dim3(most, m), across(plan), 0, stream, p, (int32_t)begin, steps));
+    }
+    return EC_OK;
+}
 
 ec_status ec__supcon_cuda_positives(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                     const ec_supcon_classes *classes, const double coefficient[EC_SUPCON_DIRECTIONS],
                                     const ec_supcon_rows *own, float *const grad[2]) {
+    const int64_t to_own = problem->block ? 0 : problem->first * problem->dim;
     const positive_arguments p = {lists_of(plan, classes),
-                                  {problem->z[0], problem->z[1]},
+                                  {problem->z[0] + to_own, problem->z[1] + to_own},
                                   plan->dim,
                                   plan->first,
                                   plan->rows,
                                   plan->classes,
                                   plan->class_sum,
-                                  plan->chunk_sum,
                                   {coefficient[0], coefficient[1], coefficient[2], coefficient[3]},
                                   own->positive,
                                   {grad[0], grad[1]}};
-    const unsigned across = plan->dim > EC_WARP ? 128 : EC_WARP; /* threads along D */
     const unsigned warps = THREADS / EC_WARP;
-    EC_RETURN_IF(EC_LAUNCH(chunk_kernel, (unsigned)plan->chunks, across, 0, stream, p));
-    EC_RETURN_IF(
-        EC_LAUNCH(class_kernel, ec__cuda_blocks(2 * (int64_t)plan->classes, 1, MOST_BLOCKS), across, 0, stream, p));
     return EC_LAUNCH(positive_kernel, (2 * (unsigned)plan->global_rows + warps - 1) / warps, THREADS, 0, stream, p);
 }
 

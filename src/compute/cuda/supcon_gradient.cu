@@ -1,7 +1,8 @@
 /* The gradient for D up to 128. A block of threads owns 128 rows of one modality, or 64 where that gives too few blocks
  * for the device (the bits are the same: a row does not see its tile), and walks through all rows of Z in order;
  * a stage of shared memory holds some of them in full width, and serves both products: scores, and weights times rows.
- * Each of these second products is made from 0 and then added, so a row's sum is a chain in the order of Z. */
+ * Each of these second products is made from 0 and then added to the gradient, which is in registers meanwhile, so a
+ * row's sum is a chain in the order of Z, however many launches the walk takes. */
 #include "compute/cuda/supcon_weigh.cuh"
 
 namespace {
@@ -29,7 +30,7 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
     const row_weights rows = load_row_weights<ROW_SHIFT>(p, at, tile);
     const auto load = [&](int step, int stage) {
         gradient_tile next = tile;
-        next.column = step * S::COLUMNS;
+        next.column = p.begin + step * S::COLUMNS;
         const char *from = p.z[tile.b] + next.column * p.pitch;
         for (int k = 0; k < p.panels; k++)
             load_panel<S::COLUMNS>(memory + S::STAGE + stage * S::STAGE_BYTES + k * S::COLUMN_PANEL,
@@ -38,7 +39,7 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
     };
     const auto compute = [&](int step, int stage) {
         const char *z = memory + S::STAGE + stage * S::STAGE_BYTES;
-        tile.column = step * S::COLUMNS;
+        tile.column = p.begin + step * S::COLUMNS;
         {
             tile_sums<S::NT> dots;
             dots.zero();
@@ -55,7 +56,7 @@ __device__ __forceinline__ void walk(const gradient_arguments &p, const place &a
         add_product<S::COLUMNS, OWN>(M(), at, memory + S::WEIGHTS, 0, z, p.panels, sums);
         total.add(sums);
     };
-    pipeline<STAGES>((p.global_rows + S::COLUMNS - 1) / S::COLUMNS, load, compute);
+    pipeline<STAGES>((p.end - p.begin + S::COLUMNS - 1) / S::COLUMNS, load, compute);
 }
 
 template <class M, bool ROW_SHIFT, int OWN>
@@ -67,18 +68,18 @@ __global__ void __launch_bounds__(THREADS, OWN == TILE ? 1 : M::BLOCKS)
     const place at = here<OWN>();
     gradient_tile tile = {(int)blockIdx.y, 0, (int)blockIdx.x * OWN, 0};
     if (!p.wanted[tile.a][0] && !p.wanted[tile.a][1]) return;
-    const char *own = p.z[tile.a] + (int64_t)(p.first + tile.row) * p.pitch;
+    const char *own = p.own[tile.a] + (int64_t)(p.first + tile.row) * p.pitch;
     for (int k = 0; k < p.panels; k++)
         load_own_panel<OWN>(memory + k * S::OWN_PANEL, own + k * ROW_BYTES, p.pitch,
-                            p.padded_rows - p.first - tile.row);
+                            p.own_end - p.first - tile.row);
     tile_sums<S::WIDE> total;
-    total.zero();
+    load_gradient(p, at, p.grad[tile.a], tile.row, total);
     for (int b = 0; b < 2; b++)
         if (p.wanted[tile.a][b]) {
             tile.b = b;
             walk<M, ROW_SHIFT, OWN>(p, at, tile, memory, columns, total);
         }
-    add_to_gradient(p, at, p.grad[tile.a], tile.row, 0, total);
+    store_gradient(p, at, p.grad[tile.a], tile.row, total);
 }
 
 template <class M, bool ROW_SHIFT, int OWN> ec_status launch(ec_stream *stream, const gradient_arguments &p) {
@@ -97,8 +98,9 @@ ec_status launch_math(ec_stream *stream, const gradient_arguments &p, bool row_s
 } // namespace
 
 ec_status ec__supcon_cuda_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                   int32_t own_rows, const float *weight, const float *shift, float *const grad[2]) {
-    const gradient_arguments p = gradient_arguments_of(plan, problem, weight, shift, grad);
+                                   const ec_supcon_block *block, int32_t own_rows, const float *weight,
+                                   const float *shift, float *const grad[2]) {
+    const gradient_arguments p = gradient_arguments_of(plan, problem, block, weight, shift, grad);
     switch (plan->math) {
         case EC_MATH_BF16: return launch_math<bf16_math>(stream, p, problem->row_shift, own_rows);
         case EC_MATH_TF32: return launch_math<tf32_math>(stream, p, problem->row_shift, own_rows);

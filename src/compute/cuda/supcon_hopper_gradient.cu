@@ -10,8 +10,9 @@ namespace {
 constexpr int STAGES = 4;
 
 struct arguments {
-    const char *z[2]; /* panels */
-    int32_t global_rows, tiles, first, rows, dim;
+    const char *own[2], *z[2]; /* panels: of own rows, of columns, from where row 0 would be */
+    int32_t global_rows, first, rows, dim;
+    int32_t begin, end; /* tiles of columns to walk through */
     bool wanted[2][2];
     float scale, shared_shift;
     const float *weight, *shift; /* (4, G); shift NULL: one for all */
@@ -64,7 +65,7 @@ __device__ __forceinline__ void copy(const arguments &p, shared_memory<PANELS, G
     const int a = (int)blockIdx.y, row = first_row<S::OWN_ROWS>(p);
     const bool speaks = threadIdx.x == 0;
     if (speaks) {
-        const char *from = p.z[a] + (int64_t)(row / TILE) * S::STAGE_BYTES + row % TILE * ROW_BYTES;
+        const char *from = p.own[a] + (int64_t)(row / TILE) * S::STAGE_BYTES + row % TILE * ROW_BYTES;
         ec__arrival_expect(&shared->own_full, S::OWN_BYTES);
         for (int k = 0; k < PANELS; k++)
             ec__bulk_copy(shared->own + k * GROUPS * GROUP_BYTES, from + k * PANEL_BYTES, GROUPS * GROUP_BYTES,
@@ -74,7 +75,7 @@ __device__ __forceinline__ void copy(const arguments &p, shared_memory<PANELS, G
     turn<STAGES> at = {0};
     for (int b = 0; b < 2; b++) {
         if (!p.wanted[a][b]) continue;
-        for (int tile = 0; tile < p.tiles; tile++, at.count++) {
+        for (int tile = p.begin; tile < p.end; tile++, at.count++) {
             shared->ring.wait_empty(at);
             if (speaks) {
                 ec__arrival_expect(&shared->ring.full[at.slot()], S::STAGE_BYTES);
@@ -145,7 +146,7 @@ __device__ __forceinline__ void walk(const arguments &p, const place &at, int a,
                                      float (&total)[shape<PANELS, GROUPS>::VALUES]) {
     using S = shape<PANELS, GROUPS>;
     const row_weights rows = load_row_weights<ROW_SHIFT>(p, at, a, b, row);
-    for (int tile = 0; tile < p.tiles; tile++, stage->count++) {
+    for (int tile = p.begin; tile < p.end; tile++, stage->count++) {
         const char *z = shared->stage[stage->slot()];
         uint32_t words[WIDE / 2];
         shared->ring.wait_full(*stage);
@@ -174,11 +175,10 @@ __device__ __forceinline__ void walk(const arguments &p, const place &at, int a,
     }
 }
 
-/* grad += total. row: of the warpgroup's first row among all. */
-template <int VALUES>
-__device__ __forceinline__ void add_to_gradient(const arguments &p, const place &at, float *grad, int row,
-                                                const float (&total)[VALUES]) {
-    const bool pairs = p.dim % 2 == 0;
+/* f(to, i, both) for a thread's values i and i + 1: to is the place of the first in the gradient, both whether the
+ * second has one too. row: the warpgroup's first row among all. */
+template <int VALUES, class F>
+__device__ __forceinline__ void for_gradient(const arguments &p, const place &at, float *grad, int row, const F &f) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         const int own = row + value_row(at, 2 * r) - p.first;
@@ -187,16 +187,42 @@ __device__ __forceinline__ void add_to_gradient(const arguments &p, const place 
 #pragma unroll
         for (int n = 0; n < VALUES / 4; n++) {
             const int c = value_column(at, n, 0), left = p.dim - c;
-            const float x = total[4 * n + 2 * r], y = total[4 * n + 2 * r + 1];
-            if (pairs && left > 0) {
-                const float2 old = *(const float2 *)(to + c);
-                *(float2 *)(to + c) = make_float2(old.x + x, old.y + y);
-            } else {
-                if (left > 0) to[c] += x;
-                if (left > 1) to[c + 1] += y;
-            }
+            if (left > 0) f(to + c, 4 * n + 2 * r, left > 1);
         }
     }
+}
+
+/* The gradient so far, and back. Two values are moved together where rows are even. */
+template <int VALUES>
+__device__ __forceinline__ void load_gradient(const arguments &p, const place &at, float *grad, int row,
+                                              float (&total)[VALUES]) {
+    const bool pairs = p.dim % 2 == 0;
+#pragma unroll
+    for (int i = 0; i < VALUES; i++) total[i] = 0;
+    for_gradient<VALUES>(p, at, grad, row, [&](const float *from, int i, bool both) {
+        if (pairs) {
+            const float2 value = *(const float2 *)from;
+            total[i] = value.x;
+            total[i + 1] = value.y;
+        } else {
+            total[i] = *from;
+            if (both) total[i + 1] = from[1];
+        }
+    });
+}
+
+template <int VALUES>
+__device__ __forceinline__ void store_gradient(const arguments &p, const place &at, float *grad, int row,
+                                               const float (&total)[VALUES]) {
+    const bool pairs = p.dim % 2 == 0;
+    for_gradient<VALUES>(p, at, grad, row, [&](float *to, int i, bool both) {
+        if (pairs) {
+            *(float2 *)to = make_float2(total[i], total[i + 1]);
+        } else {
+            *to = total[i];
+            if (both) to[1] = total[i + 1];
+        }
+    });
 }
 
 template <int PANELS, int GROUPS, bool ROW_SHIFT>
@@ -206,12 +232,11 @@ __device__ __forceinline__ void multiply(const arguments &p, shared_memory<PANEL
     const int a = (int)blockIdx.y, row = first_row<S::OWN_ROWS>(p) + at.group * GROUP_ROWS;
     float total[S::VALUES];
     turn<STAGES> stage = {0};
-#pragma unroll
-    for (int i = 0; i < S::VALUES; i++) total[i] = 0;
+    load_gradient(p, at, p.grad[a], row, total);
     ec__arrival_wait(&shared->own_full, 0);
     for (int b = 0; b < 2; b++)
         if (p.wanted[a][b]) walk<PANELS, GROUPS, ROW_SHIFT>(p, at, a, b, row, &stage, shared, total);
-    add_to_gradient(p, at, p.grad[a], row, total);
+    store_gradient(p, at, p.grad[a], row, total);
 }
 
 template <int PANELS, int GROUPS, bool ROW_SHIFT>
@@ -251,14 +276,23 @@ template <int PANELS, int GROUPS> ec_status launch_shift(ec_stream *stream, cons
 } // namespace
 
 ec_status ec__supcon_hopper_gradient(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                     int32_t own_rows, const float *weight, const float *shift, float *const grad[2]) {
-    const arguments p = {{(const char *)plan->panels[0], (const char *)plan->panels[1]},
+                                     const ec_supcon_block *block, int32_t own_rows, const float *weight,
+                                     const float *shift, float *const grad[2]) {
+    const ec_supcon_copies *own = &plan->own, *other = &plan->other;
+    const auto wanted = [&](int a, int b) {
+        return (a == b ? problem->intra[a] : problem->cross) && (!block || block->modality == b);
+    };
+    const int32_t end = block ? block->begin + block->rows : plan->global_rows;
+    const arguments p = {{ec__supcon_cuda_row0(plan, own, own->panels[0]), ec__supcon_cuda_row0(plan, own, own->panels[1])},
+                         {ec__supcon_cuda_row0(plan, other, other->panels[0]),
+                          ec__supcon_cuda_row0(plan, other, other->panels[1])},
                          plan->global_rows,
-                         plan->padded_rows / TILE,
                          plan->first,
                          plan->rows,
                          plan->dim,
-                         {{problem->intra[0], problem->cross}, {problem->cross, problem->intra[1]}},
+                         block ? block->begin / TILE : 0,
+                         (end + TILE - 1) / TILE,
+                         {{wanted(0, 0), wanted(0, 1)}, {wanted(1, 0), wanted(1, 1)}},
                          problem->scale,
                          problem->shared_shift,
                          weight,

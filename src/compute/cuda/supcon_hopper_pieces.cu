@@ -10,7 +10,7 @@ constexpr int GROUPS = 2, STAGES = 3, THREADS = (1 + GROUPS) * GROUP_THREADS;
 constexpr int HALVES = TILE / GROUP_ROWS; /* products that a tile's rows take */
 
 struct arguments {
-    const char *z[2]; /* panels: of rows, of columns */
+    const char *z[2]; /* panels: of rows, of columns, from where row 0 would be */
     int32_t panels, global_rows, first, rows;
     ec_supcon_piece piece;
     int32_t strip; /* tiles of columns that a block takes */
@@ -239,7 +239,9 @@ ec_status ec__supcon_hopper_weigh(ec_stream *stream, int32_t blocks, const ec_su
     const int64_t towards[2] = {ec__supcon_direction(piece->a, piece->b) * G,
                                 ec__supcon_direction(piece->b, piece->a) * G};
     const bool own_shift = problem->row_shift;
-    const arguments p = {{(const char *)plan->panels[piece->a], (const char *)plan->panels[piece->b]},
+    const ec_supcon_copies *from[2] = {ec__supcon_piece_copies(plan, piece, 0), ec__supcon_piece_copies(plan, piece, 1)};
+    const arguments p = {{ec__supcon_cuda_row0(plan, from[0], from[0]->panels[piece->a]),
+                          ec__supcon_cuda_row0(plan, from[1], from[1]->panels[piece->b])},
                          (int32_t)(plan->pitch / ROW_BYTES),
                          plan->global_rows,
                          plan->first,

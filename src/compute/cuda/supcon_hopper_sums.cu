@@ -14,12 +14,12 @@ constexpr int PARTS = 2;         /* tiles whose column sums are under way */
 constexpr int ADDING_WARPS = 2, ADDING_THREADS = ADDING_WARPS * EC_WARP;
 
 struct arguments {
-    const char *z[2]; /* panels: rows of the matrix, its columns */
+    const char *z[2]; /* panels: rows of the matrix, its columns, from where row 0 would be */
     int32_t panels, global_rows, strip, first, rows;
+    ec_supcon_range range;
     bool same; /* rows and columns are of one modality: only tiles from the diagonal on are visited */
     float scale, shift;
-    double *sum[2]; /* (strips, B): of rows, of columns */
-    float *own_shift[2];
+    sums_place to[2]; /* of rows, of columns */
 };
 
 /* A stage is a panel of columns, and where rows do not stay, one of each of their two tiles. */
@@ -56,7 +56,7 @@ template <bool NARROW> struct shared_memory {
 /* One or two tiles of rows, from row on, against columns begin .. end - 1. */
 struct row_pair {
     int row, tiles, begin, end;
-    bool for_rows, is_first; /* in its strip */
+    bool for_rows;
 };
 
 __device__ __forceinline__ bool is_owned(const arguments &p, int begin, int end) {
@@ -65,17 +65,20 @@ __device__ __forceinline__ bool is_owned(const arguments &p, int begin, int end)
 
 /* Are the sums of a tile's columns over these rows of use? On the diagonal and below it they are those of rows. */
 __device__ __forceinline__ bool is_for_columns(const arguments &p, const row_pair &pair, int column) {
-    return is_owned(p, column, column + TILE) && !(p.same && column <= pair.row);
+    return p.range.side[1] && is_owned(p, column, column + TILE) && !(p.same && column <= pair.row);
 }
 
 template <class F> __device__ __forceinline__ void for_each_pair(const arguments &p, const F &f) {
-    const int row_begin = (int)blockIdx.y * p.strip, row_end = min(p.global_rows, row_begin + p.strip);
-    const int column_begin = (int)blockIdx.x * p.strip, column_end = min(p.global_rows, column_begin + p.strip);
-    for (int row = row_begin; row < row_end; row += 2 * TILE) {
-        const int tiles = row + TILE < row_end ? 2 : 1;
-        row_pair pair = {row, tiles, p.same && blockIdx.x == blockIdx.y ? row : column_begin, column_end,
-                         is_owned(p, row, row + tiles * TILE), row == row_begin};
+    const int row_begin = p.range.begin[0] + (int)blockIdx.y * p.range.step[0];
+    const int row_end = min(p.range.end[0], row_begin + p.range.step[0]);
+    const int column_begin = p.range.begin[1] + (int)blockIdx.x * p.range.step[1];
+    const int column_end = min(p.range.end[1], column_begin + p.range.step[1]);
+    for (int row = row_begin, tiles; row < row_end; row += tiles * TILE) {
+        tiles = row + TILE < min(row_end, (row / p.strip + 1) * p.strip) ? 2 : 1; /* of one strip */
+        row_pair pair = {row, tiles, p.same ? max(row, column_begin) : column_begin, column_end,
+                         p.range.side[0] && is_owned(p, row, row + tiles * TILE)};
         if (!pair.for_rows) { /* then only tiles with own columns are of use */
+            if (!p.range.side[1]) continue;
             pair.begin = max(pair.begin, p.first / TILE * TILE);
             pair.end = min(pair.end, p.first + p.rows);
         }
@@ -115,7 +118,7 @@ template <bool NARROW> __device__ __forceinline__ void copy(const arguments &p, 
     });
 }
 
-/* The adding warps: sums of own columns over this strip of rows. */
+/* The adding warps: sums of own columns over strips of rows. */
 template <bool NARROW, bool ROW_SHIFT>
 __device__ __forceinline__ void add_columns(const arguments &p, shared_memory<NARROW> *shared) {
     const int thread = (int)threadIdx.x - EC_WARP;
@@ -128,19 +131,16 @@ __device__ __forceinline__ void add_columns(const arguments &p, shared_memory<NA
             for (int c = thread; c < TILE; c += ADDING_THREADS) {
                 const int own = column + c - p.first;
                 if (own < 0 || own >= p.rows || column + c >= p.global_rows) continue;
-                double *sum = p.sum[1] + (int64_t)blockIdx.y * p.rows + own;
+                shifted total;
                 if (!ROW_SHIFT) {
-                    float total = parts.sum[0][c];
-                    for (int w = 1; w < WARPS; w++) total += parts.sum[w][c];
-                    *sum = pair.is_first ? (double)total : *sum + (double)total;
-                    continue;
+                    float sum = parts.sum[0][c];
+                    for (int w = 1; w < WARPS; w++) sum += parts.sum[w][c];
+                    total.sum = (double)sum;
+                } else {
+                    total = {(double)parts.sum[0][c], parts.shift[0][c]};
+                    for (int w = 1; w < WARPS; w++) total = merged(total, {(double)parts.sum[w][c], parts.shift[w][c]});
                 }
-                float *shift = p.own_shift[1] + (int64_t)blockIdx.y * p.rows + own;
-                shifted total = {(double)parts.sum[0][c], parts.shift[0][c]};
-                for (int w = 1; w < WARPS; w++) total = merged(total, {(double)parts.sum[w][c], parts.shift[w][c]});
-                if (!pair.is_first) total = merged({*sum, *shift}, total);
-                *sum = total.sum;
-                *shift = total.shift;
+                keep_sum<ROW_SHIFT>(p.to[1], pair.row / p.strip, p.rows, own, pair.row % p.strip == 0, total);
             }
             warp_arrives(&shared->parts_ring.empty[part.slot()]);
             part.count++;
@@ -258,9 +258,10 @@ __device__ __forceinline__ void sum_columns_shifted(const place &at, const side 
     }
 }
 
-/* The sums of own rows over this strip of columns: four lanes have parts of a row. */
+/* The sums of own rows over columns from begin on, which lie in one strip: four lanes have parts of a row. */
 template <bool ROW_SHIFT, int TILES>
-__device__ __forceinline__ void keep_rows(const arguments &p, const place &at, int row, const row_sums &rows) {
+__device__ __forceinline__ void keep_rows(const arguments &p, const place &at, int row, int begin,
+                                          const row_sums &rows) {
 #pragma unroll
     for (int r = 0; r < 2 * TILES; r++) {
         shifted total = {rows.sum[r][own_slot()], rows.shift[r][own_slot()]};
@@ -277,9 +278,14 @@ __device__ __forceinline__ void keep_rows(const arguments &p, const place &at, i
         const int of_all = row + r / 2 * TILE + at.group * GROUP_ROWS + value_row(at, r % 2 * 2),
                   own = of_all - p.first;
         if (at.t != 0 || own < 0 || own >= p.rows || of_all >= p.global_rows) continue;
-        const int64_t to = (int64_t)blockIdx.x * p.rows + own;
-        p.sum[0][to] = total.sum;
-        if (ROW_SHIFT) p.own_shift[0][to] = total.shift;
+        keep_sum<ROW_SHIFT>(p.to[0], begin / p.strip, p.rows, own, begins_strip(begin, row, p.same, p.strip), total);
+    }
+}
+
+__device__ __forceinline__ void begin_rows(row_sums &rows, int count) {
+    for (int r = 0; r < count; r++) {
+        rows.sum[r][own_slot()] = 0;
+        rows.shift[r][own_slot()] = EC_SUPCON_CUDA_NO_SCORE;
     }
 }
 
@@ -315,10 +321,8 @@ __device__ __forceinline__ void sum_pair(const arguments &p, const row_pair &pai
                                          shared_memory<NARROW> *shared) {
     float y[TILES][WIDE];
     row_sums &rows = shared->sums;
-    for (int r = 0; r < 2 * TILES; r++) {
-        rows.sum[r][own_slot()] = 0;
-        rows.shift[r][own_slot()] = EC_SUPCON_CUDA_NO_SCORE;
-    }
+    int begin = pair.begin; /* the first column whose terms are not kept yet */
+    begin_rows(rows, 2 * TILES);
     for (int column = pair.begin; column < pair.end; column += TILE) {
         const bool for_columns = is_for_columns(p, pair, column);
         side lies[TILES];
@@ -342,11 +346,16 @@ __device__ __forceinline__ void sum_pair(const arguments &p, const row_pair &pai
         } else {
             sum_shared(p, at, lies, y, rows, parts);
         }
-        if (!for_columns) continue;
-        warp_arrives(&shared->parts_ring.full[part->slot()]);
-        part->count++;
+        if (for_columns) {
+            warp_arrives(&shared->parts_ring.full[part->slot()]);
+            part->count++;
+        }
+        const int next = column + TILE;
+        if (!pair.for_rows || (next < pair.end && !ends_part(next, p.strip))) continue;
+        keep_rows<ROW_SHIFT, TILES>(p, here(), pair.row, begin, rows);
+        begin_rows(rows, 2 * TILES);
+        begin = next;
     }
-    if (pair.for_rows) keep_rows<ROW_SHIFT, TILES>(p, here(), pair.row, rows);
 }
 
 /* A multiplying warpgroup. */
@@ -371,7 +380,6 @@ template <bool NARROW, bool ROW_SHIFT>
 __global__ void __launch_bounds__(THREADS, 1) hopper_sums_kernel(const __grid_constant__ arguments p) {
     EC_DYNAMIC_SHARED(char, memory);
     auto *shared = (shared_memory<NARROW> *)aligned(memory);
-    if (p.same && blockIdx.y > blockIdx.x) return;
     if (threadIdx.x == 0) {
         shared->stages.init(1, WARPS);
         shared->rows_ring.init(1, WARPS);
@@ -389,33 +397,38 @@ __global__ void __launch_bounds__(THREADS, 1) hopper_sums_kernel(const __grid_co
     }
 }
 
-template <bool NARROW, bool ROW_SHIFT> ec_status launch(ec_stream *stream, const arguments &p, int32_t strips) {
+template <bool NARROW, bool ROW_SHIFT> ec_status launch(ec_stream *stream, const arguments &p) {
     constexpr int BYTES = sizeof(shared_memory<NARROW>) + ALIGN;
+    const auto count = [&](int side) {
+        return (unsigned)((p.range.end[side] - p.range.begin[side] + p.range.step[side] - 1) / p.range.step[side]);
+    };
     EC_RETURN_IF(EC_SHARED_BYTES((hopper_sums_kernel<NARROW, ROW_SHIFT>), BYTES));
-    return EC_LAUNCH((hopper_sums_kernel<NARROW, ROW_SHIFT>), dim3((unsigned)strips, (unsigned)strips), THREADS, BYTES,
-                     stream, p);
+    return EC_LAUNCH((hopper_sums_kernel<NARROW, ROW_SHIFT>), dim3(count(1), count(0)), THREADS, BYTES, stream, p);
 }
 
-template <bool NARROW>
-ec_status launch_shift(ec_stream *stream, const arguments &p, int32_t strips, bool row_shift) {
-    return row_shift ? launch<NARROW, true>(stream, p, strips) : launch<NARROW, false>(stream, p, strips);
+template <bool NARROW> ec_status launch_shift(ec_stream *stream, const arguments &p, bool row_shift) {
+    return row_shift ? launch<NARROW, true>(stream, p) : launch<NARROW, false>(stream, p);
 }
 
 } // namespace
 
 ec_status ec__supcon_hopper_strip_sums(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                       int32_t a, int32_t b) {
-    const arguments p = {{(const char *)plan->panels[a], (const char *)plan->panels[b]},
+                                       int32_t a, int32_t b, const ec_supcon_range *range) {
+    const ec_supcon_copies *rows = range->side[0] ? &plan->own : &plan->other;
+    const ec_supcon_copies *columns = range->side[1] ? &plan->own : &plan->other;
+    const arguments p = {{ec__supcon_cuda_row0(plan, rows, rows->panels[a]),
+                          ec__supcon_cuda_row0(plan, columns, columns->panels[b])},
                          (int32_t)(plan->pitch / ROW_BYTES),
                          plan->global_rows,
                          plan->strip,
                          plan->first,
                          plan->rows,
+                         *range,
                          a == b,
                          problem->scale,
                          problem->shared_shift,
-                         {plan->strip_sum[0], plan->strip_sum[1]},
-                         {plan->strip_shift[0], plan->strip_shift[1]}};
-    return p.panels <= NARROW_PANELS ? launch_shift<true>(stream, p, plan->strips, problem->row_shift)
-                                     : launch_shift<false>(stream, p, plan->strips, problem->row_shift);
+                         {sums_place_of(plan, 0, ec__supcon_direction(a, b)),
+                          sums_place_of(plan, 1, ec__supcon_direction(b, a))}};
+    return p.panels <= NARROW_PANELS ? launch_shift<true>(stream, p, problem->row_shift)
+                                     : launch_shift<false>(stream, p, problem->row_shift);
 }

@@ -10,6 +10,7 @@ constexpr int STAGES = 2, STAGE_BYTES = 2 * PANEL_BYTES, NT = 8;
 struct piece_arguments {
     gradient_arguments all; /* as if all rows were own ones: weights do not depend on who has them */
     ec_supcon_piece piece;
+    const char *z[2];    /* copies of its rows, of its columns */
     int32_t first, rows; /* those that are */
     char *to;
     int64_t to_pitch; /* bytes of a row of it */
@@ -50,7 +51,7 @@ __global__ void __launch_bounds__(THREADS, M::BLOCKS) piece_weights_kernel(const
     if (!p.serves(0, tile.row) && !p.serves(1, tile.column)) return;
     const place at = here<TILE>();
     const int64_t pitch = p.all.pitch;
-    const char *const from[2] = {p.all.z[tile.a] + tile.row * pitch, p.all.z[tile.b] + tile.column * pitch};
+    const char *const from[2] = {p.z[0] + tile.row * pitch, p.z[1] + tile.column * pitch};
     const auto load = [&](int k, int stage) {
         char *to = memory + stage * STAGE_BYTES;
         load_panel<TILE>(to, from[0] + k * ROW_BYTES, pitch);
@@ -91,8 +92,15 @@ template <class M> ec_status launch_math(ec_stream *stream, piece_arguments p, i
 ec_status ec__supcon_cuda_weigh(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
                                 const ec_supcon_piece *piece, const float *weight, const float *shift) {
     float *const no_grad[2] = {NULL, NULL};
-    piece_arguments p = {gradient_arguments_of(plan, problem, weight, shift, no_grad), *piece, plan->first, plan->rows,
-                         (char *)plan->piece, 0};
+    const ec_supcon_copies *from[2] = {ec__supcon_piece_copies(plan, piece, 0), ec__supcon_piece_copies(plan, piece, 1)};
+    piece_arguments p = {gradient_arguments_of(plan, problem, NULL, weight, shift, no_grad),
+                         *piece,
+                         {ec__supcon_cuda_row0(plan, from[0], from[0]->rows[piece->a]),
+                          ec__supcon_cuda_row0(plan, from[1], from[1]->rows[piece->b])},
+                         plan->first,
+                         plan->rows,
+                         (char *)plan->piece,
+                         0};
     p.all.first = 0;
     p.all.rows = plan->global_rows;
     switch (plan->math) {

@@ -10,16 +10,15 @@ enum { TILE = EC_SUPCON_CUDA_TILE };
  *   - a piece takes no more memory than G x D floats, and no batch of more than a tile is one piece;
  *   - a rank makes its products for whole pieces, so on up to 8 ranks pieces above 2048 are not larger than a rank's
  *     rows;
- *   - at 4096 a launch already takes longer than to launch it. Beyond, pieces grow only so that they never become more
- *     than 64 a side, whatever G is. */
+ *   - at 32 MiB (4096 rows of bfloat16) a launch takes longer than to launch it; and where rows come in blocks, a block
+ *     is a piece at least: larger ones would be much beside a rank's own rows. */
 int32_t ec__supcon_cuda_edge(int64_t global_rows, int32_t dim, int64_t value_bytes) {
-    enum { FEW_RANKS = 8, SMALL = 2048, LARGE = 4096, MOST_PIECES = 64 };
+    enum { FEW_RANKS = 8, SMALL = 2048, MOST_BYTES = 32 << 20 };
     const int64_t G = global_rows, memory = (int64_t)sizeof(float) * G * dim;
     int64_t edge = TILE;
     for (int64_t next = 2 * edge; next * next * value_bytes <= memory && next < G; next *= 2) {
-        const bool is_small = next <= SMALL, is_large = next > LARGE;
-        if (!is_small && FEW_RANKS * next > G) break;
-        if (is_large && MOST_PIECES * edge >= G) break;
+        if (next > SMALL && FEW_RANKS * next > G) break;
+        if (next * next * value_bytes > MOST_BYTES) break;
         edge = next;
     }
     return (int32_t)edge;
@@ -61,6 +60,26 @@ static ec_status for_each_piece(const ec_supcon_cuda *plan, const ec_supcon_prob
     return EC_OK;
 }
 
+/* The same of a stream: pieces of rows of block, each with every own piece. */
+static ec_status for_each_in_stream(const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
+                                    const ec_supcon_block *block, piece_fn fn, void *arg) {
+    const int32_t edge = plan->edge, all = plan->global_rows, end = block->begin + block->rows, b = block->modality;
+    for (int32_t m = 0; m < 2; m++) {
+        if (!(m == b ? problem->intra[m] : problem->cross)) continue;
+        for (int32_t own = plan->first / edge * edge; own < plan->first + plan->rows; own += edge)
+            for (int32_t other = block->begin; other < end; other += edge) {
+                const int side = m < b || (m == b && own <= other) ? 0 : 1;
+                ec_supcon_piece piece = {.a = side == 0 ? m : b, .b = side == 0 ? b : m};
+                piece.begin[side] = own;
+                piece.begin[1 - side] = other;
+                for (int s = 0; s < 2; s++) piece.count[s] = least(edge, all - piece.begin[s]);
+                piece.side[side] = true;
+                EC_RETURN_IF(fn(arg, &piece));
+            }
+    }
+    return EC_OK;
+}
+
 /* Rows of a side that lie in tiles with own ones. */
 static double served(const ec_supcon_cuda *plan, const ec_supcon_piece *piece, int side) {
     const range own = own_of(plan, piece->begin[side], piece->count[side]);
@@ -84,7 +103,11 @@ static ec_status count_piece(void *arg, const ec_supcon_piece *piece) {
 
 double ec__supcon_cuda_piece_flops(const ec_supcon_cuda *plan, const ec_supcon_problem *problem) {
     tally t = {.plan = plan};
-    (void)for_each_piece(plan, problem, count_piece, &t); /* counting does not fail */
+    for (int32_t m = 0; m < 2 && plan->block; m++) {
+        const ec_supcon_block all = {m, 0, plan->global_rows};
+        (void)for_each_in_stream(plan, problem, &all, count_piece, &t); /* counting does not fail */
+    }
+    if (!plan->block) (void)for_each_piece(plan, problem, count_piece, &t);
     return 2 * t.products * plan->dim;
 }
 
@@ -131,7 +154,9 @@ static ec_status add_side(void *arg, int32_t side, ec_stream *stream) {
     const size_t width = (size_t)plan->dim, bytes = (size_t)(own.end - own.begin) * width * sizeof(float);
     float *grad = w->grad[side == 0 ? piece->a : piece->b] + (size_t)(own.begin - plan->first) * width;
     float *part = is_whole ? NULL : plan->part[side] + (size_t)(own.begin - begin) * width;
-    const char *z = (const char *)plan->copy[side == 0 ? piece->b : piece->a] + piece->begin[other] * plan->pitch;
+    const ec_supcon_copies *copies = ec__supcon_piece_copies(plan, piece, other);
+    const char *z = (const char *)copies->rows[side == 0 ? piece->b : piece->a] +
+                    (piece->begin[other] - copies->begin) * plan->pitch;
     const ec_cuda_matmul product = product_of(plan, count, piece->count[other], side == 1);
     if (!is_whole) EC_RETURN_IF(memory->copy(w->be, stream, part, grad, bytes));
     EC_RETURN_IF(
@@ -143,7 +168,7 @@ static ec_status add_piece(void *arg, const ec_supcon_piece *piece) {
     walk *w = arg;
     ec_stream *stream = w->be->main_stream(w->be);
     w->piece = piece;
-    EC_RETURN_IF(w->plan->panels[0] ? ec__supcon_hopper_weigh(stream, ec__cuda(w->be)->multiprocessors, w->plan,
+    EC_RETURN_IF(w->plan->own.panels[0] ? ec__supcon_hopper_weigh(stream, ec__cuda(w->be)->multiprocessors, w->plan,
                                                               w->problem, piece, w->weight, w->shift)
                                     : ec__supcon_cuda_weigh(stream, w->plan, w->problem, piece, w->weight, w->shift));
     if (piece->side[0] && piece->side[1]) return w->be->for_each(w->be, 2, add_side, w);
@@ -151,7 +176,9 @@ static ec_status add_piece(void *arg, const ec_supcon_piece *piece) {
 }
 
 ec_status ec__supcon_cuda_gradient_wide(ec_backend *be, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                        const float *weight, const float *shift, float *const grad[2]) {
+                                        const ec_supcon_block *block, const float *weight, const float *shift,
+                                        float *const grad[2]) {
     walk w = {.be = be, .plan = plan, .problem = problem, .weight = weight, .shift = shift, .grad = grad};
-    return for_each_piece(plan, problem, add_piece, &w);
+    return block ? for_each_in_stream(plan, problem, block, add_piece, &w)
+                 : for_each_piece(plan, problem, add_piece, &w);
 }

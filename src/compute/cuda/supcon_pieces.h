@@ -7,7 +7,10 @@
  * of all products, and with them their algorithms and bits, whoever owns which rows. Of a modality with itself only
  * pieces on and above the diagonal are made; one on it has a product for its rows alone. A product is added to the
  * gradient of own rows as it is made; where a rank owns some of the rows only, in a copy of their gradient with room
- * for the others. Pieces come in one order, so every row gets its products in the same order on any number of ranks.
+ * for the others. Pieces come in one order, so every row gets its products in the same order on any number of ranks:
+ * those with images, then those with music, either in ascending order. In a stream (ec_supcon_stream_ops) a block of
+ * other rows is some pieces long, and meets all own pieces; a piece is made for its own side, as rows or as columns as
+ * in the whole matrix, so one whose two sides have own rows is made twice.
  *
  * Floating-point operations, one rank: 2 G^2 D for the scores of a pair of modalities and 2 G^2 D for either side's
  * product. A rank among many makes every piece that has own rows or columns, but scores only for tiles (of 128) that
@@ -37,9 +40,17 @@ ec_status ec__supcon_cuda_reserve(ec_backend *be, const ec_supcon_cuda *plan);
 /* Operations of the gradient. */
 double ec__supcon_cuda_piece_flops(const ec_supcon_cuda *plan, const ec_supcon_problem *problem);
 
-/* Adds the gradient, as ops_supcon.h has it; on the main stream and a second one beside it. */
+/* Adds the gradient, as ops_supcon.h has it; on the main stream and a second one beside it. block: NULL, or the only
+ * rows that own ones meet, whole pieces. */
 ec_status ec__supcon_cuda_gradient_wide(ec_backend *be, const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                        const float *weight, const float *shift, float *const grad[2]);
+                                        const ec_supcon_block *block, const float *weight, const float *shift,
+                                        float *const grad[2]);
+
+/* Where a side's rows are. In a stream a piece has a product for one side only, whose rows are own ones. */
+static inline const ec_supcon_copies *ec__supcon_piece_copies(const ec_supcon_cuda *plan, const ec_supcon_piece *piece,
+                                                              int side) {
+    return piece->side[side] ? &plan->own : &plan->other;
+}
 
 /* supcon_piece_weights.cu: plan->piece becomes the weights of the piece, rows edge values apart. Tiles of 128 x 128
  * that serve no own row are left as they are. */

@@ -38,7 +38,7 @@ struct copy_arguments {
     const float *z[2];
     char *copy[2];
     int64_t pitch;
-    int32_t global_rows, padded_rows, dim;
+    int32_t copy_rows, first, rows, dim; /* row first + r of the copy is row r of z */
 };
 
 __device__ __forceinline__ float4 four_of_row(const float *row, int32_t k, int32_t dim) {
@@ -58,38 +58,50 @@ template <ec_math MATH> __device__ __forceinline__ void store_four(char *row, in
     *(float4 *)(row + k * 4) = x;
 }
 
-__device__ __forceinline__ float4 four_of_padded(const copy_arguments &p, int modality, int64_t r, int32_t k) {
-    return r < p.global_rows ? four_of_row(p.z[modality] + r * p.dim, k, p.dim) : make_float4(0, 0, 0, 0);
+__device__ __forceinline__ float4 four_of_padded(const copy_arguments &p, int which, int64_t r, int32_t k) {
+    r -= p.first;
+    return r >= 0 && r < p.rows ? four_of_row(p.z[which] + r * p.dim, k, p.dim) : make_float4(0, 0, 0, 0);
 }
 
 template <ec_math MATH> __global__ void copy_kernel(const __grid_constant__ copy_arguments p) {
-    const int lane = threadIdx.x % EC_WARP, modality = (int)blockIdx.y;
+    const int lane = threadIdx.x % EC_WARP, which = (int)blockIdx.y;
     const int32_t width = (int32_t)(p.pitch / (MATH == EC_MATH_BF16 ? 2 : 4));
-    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows;
+    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.copy_rows;
          r += (int64_t)gridDim.x * ROWS)
         for (int32_t k = lane * 4; k < width; k += EC_WARP * 4)
-            store_four<MATH>(p.copy[modality] + r * p.pitch, k, four_of_padded(p, modality, r, k));
+            store_four<MATH>(p.copy[which] + r * p.pitch, k, four_of_padded(p, which, r, k));
 }
 
 /* Panels of a tile's rows, one after the other: 128 bytes a row, 16-byte units permuted. */
 __global__ void panels_kernel(const __grid_constant__ copy_arguments p) {
     constexpr int TILE = EC_SUPCON_CUDA_TILE, ROW_BYTES = 128, DEPTH = ROW_BYTES / 2;
-    const int lane = threadIdx.x % EC_WARP, modality = (int)blockIdx.y;
+    const int lane = threadIdx.x % EC_WARP, which = (int)blockIdx.y;
     const int32_t width = (int32_t)(p.pitch / 2);
-    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.padded_rows;
+    for (int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / EC_WARP; r < p.copy_rows;
          r += (int64_t)gridDim.x * ROWS) {
-        char *tile = p.copy[modality] + r / TILE * TILE * p.pitch + r % TILE * ROW_BYTES;
+        char *tile = p.copy[which] + r / TILE * TILE * p.pitch + r % TILE * ROW_BYTES;
         for (int32_t k = lane * 4; k < width; k += EC_WARP * 4) {
             const int32_t within = k % DEPTH, permuted = within ^ (int32_t)(r % 8 * 8); /* a unit is 8 values */
             store_four<EC_MATH_BF16>(tile + (int64_t)(k / DEPTH) * (TILE * ROW_BYTES), permuted,
-                                     four_of_padded(p, modality, r, k));
+                                     four_of_padded(p, which, r, k));
         }
     }
 }
 
-template <ec_math MATH> ec_status launch_copy(ec_stream *stream, const copy_arguments &p) {
-    return EC_LAUNCH(copy_kernel<MATH>, dim3(ec__cuda_blocks(p.padded_rows, ROWS, MOST_BLOCKS), 2), THREADS, 0, stream,
-                     p);
+dim3 blocks_of(const copy_arguments &p, int32_t modalities) {
+    return dim3(ec__cuda_blocks(p.copy_rows, ROWS, MOST_BLOCKS), (unsigned)modalities);
+}
+
+template <ec_math MATH> ec_status launch_copy(ec_stream *stream, const copy_arguments &p, int32_t modalities) {
+    return EC_LAUNCH(copy_kernel<MATH>, blocks_of(p, modalities), THREADS, 0, stream, p);
+}
+
+ec_status copy_rows(ec_stream *stream, const copy_arguments &p, ec_math math, int32_t modalities) {
+    switch (math) {
+        case EC_MATH_BF16: return launch_copy<EC_MATH_BF16>(stream, p, modalities);
+        case EC_MATH_TF32: return launch_copy<EC_MATH_TF32>(stream, p, modalities);
+        default: return launch_copy<EC_MATH_FLOAT32>(stream, p, modalities);
+    }
 }
 
 } // namespace
@@ -102,21 +114,19 @@ ec_status ec__supcon_cuda_inspect(ec_stream *stream, const float *z, int32_t row
     return EC_LAUNCH(describe_kernel, 1, EC_WARP, 0, stream, z, dim, finding);
 }
 
-static copy_arguments copy_to(const ec_supcon_cuda *plan, const float *const z[2], void *const to[2]) {
-    return {{z[0], z[1]}, {(char *)to[0], (char *)to[1]}, plan->pitch, plan->global_rows, plan->padded_rows, plan->dim};
-}
-
-ec_status ec__supcon_hopper_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]) {
-    const copy_arguments p = copy_to(plan, z, plan->panels);
-    if (plan->copy[0] != plan->panels[0]) EC_RETURN_IF(ec__supcon_cuda_copy(stream, plan, z));
-    return EC_LAUNCH(panels_kernel, dim3(ec__cuda_blocks(p.padded_rows, ROWS, MOST_BLOCKS), 2), THREADS, 0, stream, p);
-}
-
-ec_status ec__supcon_cuda_copy(ec_stream *stream, const ec_supcon_cuda *plan, const float *const z[2]) {
-    const copy_arguments p = copy_to(plan, z, plan->copy);
-    switch (plan->math) {
-        case EC_MATH_BF16: return launch_copy<EC_MATH_BF16>(stream, p);
-        case EC_MATH_TF32: return launch_copy<EC_MATH_TF32>(stream, p);
-        default: return launch_copy<EC_MATH_FLOAT32>(stream, p);
-    }
+ec_status ec__supcon_cuda_copy(ec_stream *stream, const ec_supcon_cuda *plan, const ec_supcon_copies *copies,
+                               const ec_supcon_block *block, int32_t modalities, const float *const z[2]) {
+    const int32_t m = block->modality, next = m + modalities - 1;
+    copy_arguments p = {{z[0], modalities > 1 ? z[1] : z[0]},
+                        {(char *)copies->rows[m], (char *)copies->rows[next]},
+                        plan->pitch,
+                        copies->end - copies->begin,
+                        block->begin - copies->begin,
+                        block->rows,
+                        plan->dim};
+    if (copies->rows[m] != copies->panels[m]) EC_RETURN_IF(copy_rows(stream, p, plan->math, modalities));
+    if (!copies->panels[m]) return EC_OK;
+    p.copy[0] = (char *)copies->panels[m];
+    p.copy[1] = (char *)copies->panels[next];
+    return EC_LAUNCH(panels_kernel, blocks_of(p, modalities), THREADS, 0, stream, p);
 }

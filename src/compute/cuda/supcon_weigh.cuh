@@ -5,9 +5,11 @@
 #include "compute/cuda/supcon_tile.cuh"
 
 struct gradient_arguments {
-    const char *z[2]; /* copies */
+    const char *own[2], *z[2]; /* copies: of own rows, of columns, from where row 0 would be */
     int64_t pitch;
-    int32_t panels, global_rows, padded_rows, first, rows, dim;
+    int32_t panels, global_rows, first, rows, dim;
+    int32_t own_end;           /* rows that there are a copy of as own ones end here */
+    int32_t begin, end;        /* columns to walk through; begin a multiple of a tile */
     bool wanted[2][2];
     float scale, shared_shift;
     const float *weight, *shift; /* (4, G); shift NULL: one for all */
@@ -93,10 +95,11 @@ static __device__ __forceinline__ void weigh(const gradient_arguments &p, const 
     }
 }
 
-/* grad += sums, which are 128 of its columns from first on. */
-template <int NT>
-static __device__ __forceinline__ void add_to_gradient(const gradient_arguments &p, const place &at, float *grad,
-                                                       int tile_first, int first, const tile_sums<NT> &sums) {
+/* f(to, value) for every value of the sums, which are 128 columns of the gradient; to: its place there. With two values
+ * at a time, where they may be moved together. */
+template <int NT, class Sums, class One, class Pair>
+static __device__ __forceinline__ void for_gradient(const gradient_arguments &p, const place &at, float *grad,
+                                                    int tile_first, Sums &sums, const One &one, const Pair &pair) {
     const bool pairs = p.dim % 2 == 0;
 #pragma unroll
     for (int r = 0; r < 4; r++) {
@@ -105,31 +108,60 @@ static __device__ __forceinline__ void add_to_gradient(const gradient_arguments 
         __syncwarp(); /* one row's loads under way are enough, and what registers last for */
 #pragma unroll
         for (int n = 0; n < NT; n++) {
-            const int c = first + tile_column<NT>(at, n, 0), left = own < p.rows ? p.dim - c : 0;
-            const float x = sums.at[r / 2][n][r % 2 * 2], y = sums.at[r / 2][n][r % 2 * 2 + 1];
+            const int c = tile_column<NT>(at, n, 0), left = own < p.rows ? p.dim - c : 0;
+            auto &x = sums.at[r / 2][n][r % 2 * 2], &y = sums.at[r / 2][n][r % 2 * 2 + 1];
             if (pairs && left > 0) {
-                float2 *to = (float2 *)(row + c);
-                const float2 old = *to;
-                *to = make_float2(old.x + x, old.y + y);
+                pair((float2 *)(row + c), x, y);
             } else {
-                if (left > 0) row[c] += x;
-                if (left > 1) row[c + 1] += y;
+                if (left > 0) one(row + c, x);
+                if (left > 1) one(row + c + 1, y);
             }
         }
     }
 }
 
+/* The gradient so far, and back. */
+template <int NT>
+static __device__ __forceinline__ void load_gradient(const gradient_arguments &p, const place &at, float *grad,
+                                                     int tile_first, tile_sums<NT> &sums) {
+    sums.zero();
+    for_gradient<NT>(
+        p, at, grad, tile_first, sums, [](const float *from, float &x) { x = *from; },
+        [](const float2 *from, float &x, float &y) {
+            const float2 both = *from;
+            x = both.x;
+            y = both.y;
+        });
+}
+
+template <int NT>
+static __device__ __forceinline__ void store_gradient(const gradient_arguments &p, const place &at, float *grad,
+                                                      int tile_first, const tile_sums<NT> &sums) {
+    for_gradient<NT>(
+        p, at, grad, tile_first, sums, [](float *to, float x) { *to = x; },
+        [](float2 *to, float x, float y) { *to = make_float2(x, y); });
+}
+
+/* block: NULL, or the only columns. */
 static inline gradient_arguments gradient_arguments_of(const ec_supcon_cuda *plan, const ec_supcon_problem *problem,
-                                                       const float *weight, const float *shift, float *const grad[2]) {
-    return {{(const char *)plan->copy[0], (const char *)plan->copy[1]},
+                                                       const ec_supcon_block *block, const float *weight,
+                                                       const float *shift, float *const grad[2]) {
+    const ec_supcon_copies *own = &plan->own, *other = &plan->other;
+    const auto wanted = [&](int a, int b) {
+        return (a == b ? problem->intra[a] : problem->cross) && (!block || block->modality == b);
+    };
+    return {{ec__supcon_cuda_row0(plan, own, own->rows[0]), ec__supcon_cuda_row0(plan, own, own->rows[1])},
+            {ec__supcon_cuda_row0(plan, other, other->rows[0]), ec__supcon_cuda_row0(plan, other, other->rows[1])},
             plan->pitch,
             (int32_t)(plan->pitch / ROW_BYTES),
             plan->global_rows,
-            plan->padded_rows,
             plan->first,
             plan->rows,
             plan->dim,
-            {{problem->intra[0], problem->cross}, {problem->cross, problem->intra[1]}},
+            own->end,
+            block ? block->begin : 0,
+            block ? block->begin + block->rows : plan->global_rows,
+            {{wanted(0, 0), wanted(0, 1)}, {wanted(1, 0), wanted(1, 1)}},
             problem->scale,
             problem->shared_shift,
             weight,
