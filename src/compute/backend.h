@@ -76,6 +76,7 @@ typedef struct ec_grain {
     int32_t row_block;     /* rows taken through the operations of a stage together; a multiple of EC_HEAD_BLOCK */
     int32_t shard_rows;    /* of a shard where nothing else decides (fast mode) */
     int32_t gradient_rows; /* rows of a weight's gradient that a task makes */
+    int32_t bucket;        /* elements that it makes at most, where a row has no more, and that ranks sum in one go */
     int32_t elements;      /* of a flat array that a task updates; a multiple of 16 */
     /* Frozen encoders. */
     int32_t images, clips; /* of a task, at most */

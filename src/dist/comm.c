@@ -149,6 +149,10 @@ ec_status ec__comm_fork(ec_comm *comm) { return comm->ops->fork(comm); }
 
 ec_status ec__comm_join(ec_comm *comm) { return comm->ops->join(comm); }
 
+ec_status ec__comm_milestone(ec_comm *comm) { return comm->ops->milestone(comm); }
+
+ec_status ec__comm_pass_milestone(ec_comm *comm) { return comm->ops->pass_milestone(comm); }
+
 ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count) {
     return comm->ops->prepare(comm, local_leaves, count);
 }

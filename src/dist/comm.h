@@ -21,6 +21,7 @@
 #define EC_DIST_COMM_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,8 @@ typedef struct ec_comm_ops {
     ec_status (*barrier)(ec_comm *comm);
     ec_status (*fork)(ec_comm *comm);
     ec_status (*join)(ec_comm *comm);
+    ec_status (*milestone)(ec_comm *comm);
+    ec_status (*pass_milestone)(ec_comm *comm);
     ec_status (*prepare)(ec_comm *comm, int32_t local_leaves, int64_t count);
     ec_status (*mark)(ec_comm *comm, int32_t mark);
     ec_status (*wait)(ec_comm *comm, int32_t mark);
@@ -60,6 +63,7 @@ struct ec_comm {
     ec_comm *host;    /* moves host memory: itself, or the one that this one was opened on, borrowed */
     int32_t rank, size;
     int32_t node_rank, node_size; /* among the ranks of this host */
+    bool beside;                  /* between fork and join collectives do run beside other work */
     _Atomic double deadline_s;    /* ec__comm_set_deadline */
     _Atomic double patience_s;
     uint64_t number; /* collectives called so far, for messages */
@@ -126,6 +130,12 @@ ec_status ec__comm_barrier(ec_comm *comm);
  * come after what was enqueued meanwhile, too. Without an effect for host memory. */
 ec_status ec__comm_fork(ec_comm *comm);
 ec_status ec__comm_join(ec_comm *comm);
+
+/* Between fork and join: a milestone behind the collectives called so far, one at a time. What is enqueued after
+ * ec__comm_pass_milestone comes after those, while collectives called since the milestone still run beside it. Without
+ * an effect for host memory. */
+ec_status ec__comm_milestone(ec_comm *comm);
+ec_status ec__comm_pass_milestone(ec_comm *comm);
 
 /* Makes ready for ordered sums of so many arrays of count floats a rank, and for smaller ones, so that they allocate
  * nothing: to be called before a recording that contains them. Not collective. Without an effect for host memory. */

@@ -78,6 +78,8 @@ static const ec_comm_ops count_ops = {
     .barrier = count_barrier,
     .fork = ec__comm_nothing,
     .join = ec__comm_nothing,
+    .milestone = ec__comm_nothing,
+    .pass_milestone = ec__comm_nothing,
     .prepare = count_prepare,
     .mark = ec__comm_no_mark,
     .wait = ec__comm_no_mark,
@@ -92,6 +94,7 @@ ec_status ec__comm_open_count(int32_t ranks, bool device, ec_exchange *exchange,
     c->base.kind = "count";
     c->base.size = c->base.node_size = ranks;
     c->base.host = &c->base;
+    c->base.beside = device && ranks > 1;
     c->device = device;
     c->exchange = exchange;
     *out = &c->base;

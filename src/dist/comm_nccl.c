@@ -122,6 +122,16 @@ static ec_status nccl_join(ec_comm *comm) {
     return EC_CUDA(cudaStreamWaitEvent(n->main.queue, n->joined, 0));
 }
 
+static ec_status nccl_milestone(ec_comm *comm) {
+    ec_nccl_comm *n = ec__nccl(comm);
+    return n->now == &n->main ? EC_OK : EC_CUDA(cudaEventRecord(n->milestone, n->side.queue));
+}
+
+static ec_status nccl_pass_milestone(ec_comm *comm) {
+    ec_nccl_comm *n = ec__nccl(comm);
+    return n->now == &n->main ? EC_OK : EC_CUDA(cudaStreamWaitEvent(n->main.queue, n->milestone, 0));
+}
+
 static void nccl_abort(ec_comm *comm, int exit_code, const char *why) {
     ec__nccl_link_abort(ec__nccl(comm));
     ec__comm_abort(comm->host, exit_code, why);
@@ -151,6 +161,8 @@ static const ec_comm_ops nccl_ops = {
     .barrier = nccl_barrier,
     .fork = nccl_fork,
     .join = nccl_join,
+    .milestone = nccl_milestone,
+    .pass_milestone = nccl_pass_milestone,
     .prepare = nccl_prepare,
     .mark = ec__nccl_mark_queue,
     .wait = ec__nccl_wait,
@@ -199,6 +211,7 @@ static ec_status nccl_open(ec_comm *host, void *queue, ec_comm **out) {
     n->base.size = host->size;
     n->base.node_rank = host->node_rank;
     n->base.node_size = host->node_size;
+    n->base.beside = host->size > 1;
     n->main.queue = queue;
     n->now = &n->main;
     EC_TRY(ec__comm_agree(host, ec__nccl_open_marks(n)));

@@ -14,7 +14,7 @@ typedef struct ec_nccl_comm {
     ec_comm base;              /* first: an ec_comm of this kind is an ec_nccl_comm */
     ec_nccl_queue main, side;  /* main is borrowed */
     ec_nccl_queue *now;        /* where collectives go */
-    cudaEvent_t forked, joined;
+    cudaEvent_t forked, joined, milestone;
     cudaEvent_t reached[EC_COMM_MARKS + 1]; /* marks; the last one is ec__comm_wait's */
     volatile ec_nccl_place *place;
     uint64_t *counter;         /* memory of the device */

@@ -20,6 +20,7 @@ ec_status ec__nccl_watch_open(ec_nccl_comm *n) {
     void *place = NULL;
     EC_TRY(EC_CUDA(cudaEventCreateWithFlags(&n->forked, cudaEventDisableTiming)));
     EC_TRY(EC_CUDA(cudaEventCreateWithFlags(&n->joined, cudaEventDisableTiming)));
+    EC_TRY(EC_CUDA(cudaEventCreateWithFlags(&n->milestone, cudaEventDisableTiming)));
     EC_TRY(EC_CUDA(cudaMalloc((void **)&n->counter, sizeof *n->counter)));
     EC_TRY(EC_CUDA(cudaMemsetAsync(n->counter, 0, sizeof *n->counter, n->main.queue)));
     /* Host and device share one address space, so the address is good on both sides. */
@@ -35,6 +36,7 @@ done:
 void ec__nccl_watch_close(ec_nccl_comm *n) {
     if (n->forked) (void)cudaEventDestroy(n->forked);
     if (n->joined) (void)cudaEventDestroy(n->joined);
+    if (n->milestone) (void)cudaEventDestroy(n->milestone);
     for (int i = 0; i <= EC_COMM_MARKS; i++)
         if (n->reached[i]) (void)cudaEventDestroy(n->reached[i]);
     if (n->counter) (void)cudaFree(n->counter);

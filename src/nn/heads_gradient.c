@@ -5,7 +5,15 @@
  * sum. Otherwise every shard has an array of its own, and the reduction walks the tree. Fast mode makes no leaves of
  * shards: a product runs over all rows of the group at once, and groups add to leaf[0].
  *
- * Over the memory of GPUs, sums over ranks go in buckets, one a projector, each beside the products of the next one. */
+ * Over the memory of GPUs, sums over ranks go in buckets. With one group a bucket's products are made as soon as their
+ * factors are there (those of a level's second Linear need nothing but the first stage that reaches the level), and its
+ * sum begins at once, beside all that comes behind.
+ *
+ * All collectives of a communicator run one after another, though. So the exchange of BatchNorm sums, for which the
+ * stages behind it wait, goes first and has the products that are due beside it; of sums that could begin between it
+ * and another such exchange one bucket does, and the rest is held back, so that the latter waits for little at most.
+ * Holding back that one, too, would gain nothing where products take the time, since it then ends before the stage
+ * does, and would leave the links idle where exchanges take it. */
 #include "compute/ops_dense.h"
 #include "compute/ops_head.h"
 #include "nn/heads_pass.h"
@@ -71,15 +79,21 @@ static ec_status subtree(const slice *s, int32_t first, int32_t count, int32_t d
     return pass->be->head->add(pass->be, s->stream, s->count, pass->leaf[depth + 1] + s->at, pass->leaf[depth] + s->at);
 }
 
+/* Place of an item in a flat array. */
+static int64_t place_of(const ec_heads_pass *pass, const ec_grad_item *item, int64_t *count) {
+    const ec_projector *p = &pass->heads->projector[item->projector];
+    const int64_t width = item->second ? p->out : p->hidden;
+    *count = item->rows * width;
+    return pass->heads->params.items[item->second ? p->weight4 : p->weight0].offset + item->first * width;
+}
+
 static ec_status run_item(void *arg, int32_t task, ec_stream *stream) {
     const grad_run *run = arg;
     ec_heads_pass *pass = run->pass;
     const ec_grad_item item = pass->item[run->first_item + task];
-    const ec_projector *p = &pass->heads->projector[item.projector];
-    int64_t width = item.second ? p->out : p->hidden;
-    const slice s = {.run = run, .stream = stream, .p = p, .layer = &pass->layer[item.projector], .item = item,
-                     .at = pass->heads->params.items[item.second ? p->weight4 : p->weight0].offset + item.first * width,
-                     .count = item.rows * width};
+    slice s = {.run = run, .stream = stream, .p = &pass->heads->projector[item.projector],
+               .layer = &pass->layer[item.projector], .item = item};
+    s.at = place_of(pass, &item, &s.count);
     if (!pass->plan.reproducible)
         return product(&s, pass->bound[run->first_shard], pass->bound[run->first_shard + run->shards], run->group > 0,
                        pass->leaf[0]);
@@ -106,35 +120,52 @@ static ec_status reduce(ec_heads_pass *pass, int64_t begin, int64_t count, float
     return ec__comm_all_reduce_ordered(comm, pass->leaf[0] + begin, ec__pass_shown_leaves(pass), count, grad + begin);
 }
 
-/* Worth it where sums run beside products, and possible where a rank brings one array, a piece of which is an array. */
-static bool in_buckets(const ec_heads_pass *pass) {
-    const ec_comm *comm = pass->comm;
-    return comm->size > 1 && comm != comm->host && (!pass->plan.reproducible || ec__pass_shown_leaves(pass) == 1);
+/* A sum for each run of items that lie back to back. */
+static ec_status reduce_bucket(ec_heads_pass *pass, const ec_grad_bucket *bucket, float *grad) {
+    for (int32_t i = bucket->first; i < bucket->end;) {
+        int64_t count = 0, more = 0;
+        const int64_t begin = place_of(pass, &pass->item[i], &count);
+        for (i++; i < bucket->end && place_of(pass, &pass->item[i], &more) == begin + count; i++) count += more;
+        EC_RETURN_IF(reduce(pass, begin, count, grad));
+    }
+    return EC_OK;
 }
 
-/* Tensors and items are in the order of their projectors. The join comes after an error, too: a recording must not end
- * with loose streams. */
-static ec_status reduce_in_buckets(ec_heads_pass *pass, int32_t group, float *grad) {
-    const ec_heads *heads = pass->heads;
-    ec_status status = EC_OK, joined;
-    int32_t first = 0, end = 0;
-    for (int32_t i = 0; i < heads->projector_count && status == EC_OK; i++, first = end) {
-        const ec_param *item = heads->params.items;
-        const int64_t begin = item[heads->projector[i].weight0].offset;
-        const int64_t next = i + 1 < heads->projector_count ? item[heads->projector[i + 1].weight0].offset
-                                                            : heads->params.total;
-        while (end < pass->items && pass->item[end].projector == i) end++;
-        status = make_items(pass, group, first, end);
-        if (status == EC_OK) status = ec__comm_fork(pass->comm);
-        if (status == EC_OK) status = reduce(pass, begin, next - begin, grad);
+/* The sums of buckets up to `end`, beside what is enqueued from here on. */
+static ec_status sum_until(ec_heads_pass *pass, int32_t end, float *grad) {
+    if (pass->summed < end) EC_RETURN_IF(ec__comm_fork(pass->comm));
+    for (; pass->summed < end; pass->summed++)
+        EC_RETURN_IF(reduce_bucket(pass, &pass->bucket[pass->summed], grad));
+    return EC_OK;
+}
+
+ec_status ec__heads_stage_gradients(ec_heads_pass *pass, int32_t stage, float *grad) {
+    int32_t b = 0;
+    if (stage == 0) pass->summed = 0;
+    while (b < pass->buckets && pass->bucket[b].stage < stage) b++;
+    /* Before the last exchange of BatchNorm sums one bucket, behind it all: first those that were held back. */
+    const int32_t most = stage < pass->heads->levels - 1 ? pass->summed + 1 : pass->buckets;
+    EC_RETURN_IF(sum_until(pass, b < most ? b : most, grad));
+    for (; b < pass->buckets && pass->bucket[b].stage == stage; b++) {
+        EC_RETURN_IF(make_items(pass, 0, pass->bucket[b].first, pass->bucket[b].end));
+        EC_RETURN_IF(sum_until(pass, b + 1 < most ? b + 1 : most, grad));
     }
-    joined = ec__comm_join(pass->comm);
-    return status == EC_OK ? joined : status;
+    return EC_OK;
+}
+
+/* Of a group all of whose factors are there. */
+static ec_status reduce_in_buckets(ec_heads_pass *pass, int32_t group, float *grad) {
+    pass->summed = 0;
+    for (int32_t b = 0; b < pass->buckets; b++) {
+        EC_RETURN_IF(make_items(pass, group, pass->bucket[b].first, pass->bucket[b].end));
+        EC_RETURN_IF(sum_until(pass, b + 1, grad));
+    }
+    return EC_OK;
 }
 
 ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group, float *grad) {
     const bool last = group == pass->groups - 1;
-    if (last && in_buckets(pass)) return reduce_in_buckets(pass, group, grad);
+    if (last && ec__pass_in_buckets(pass)) return reduce_in_buckets(pass, group, grad);
     EC_RETURN_IF(make_items(pass, group, 0, pass->items));
     return last ? reduce(pass, 0, pass->heads->params.total, grad) : EC_OK;
 }

@@ -125,33 +125,6 @@ done:
     return status;
 }
 
-static int32_t slices(const ec_heads_pass *pass, int32_t rows) {
-    int32_t most = pass->be->grain.gradient_rows;
-    return (rows + most - 1) / most;
-}
-
-static void add_items(ec_heads_pass *pass, int32_t projector, bool second, int32_t rows) {
-    int32_t count = slices(pass, rows);
-    for (int32_t i = 0; i < count; i++) {
-        int32_t first = (int32_t)((int64_t)rows * i / count), end = (int32_t)((int64_t)rows * (i + 1) / count);
-        pass->item[pass->items++] = (ec_grad_item){projector, second, first, end - first};
-    }
-}
-
-static ec_status list_items(ec_heads_pass *pass) {
-    const ec_heads *heads = pass->heads;
-    int32_t count = 0;
-    for (int32_t i = 0; i < heads->projector_count; i++)
-        count += slices(pass, heads->projector[i].in) + slices(pass, heads->projector[i].hidden);
-    pass->item = calloc((size_t)count, sizeof *pass->item);
-    if (!pass->item) return EC_ERROR(EC_ERR_MEMORY, "no memory for %d pieces of gradients", count);
-    for (int32_t i = 0; i < heads->projector_count; i++) {
-        add_items(pass, i, false, heads->projector[i].in);
-        add_items(pass, i, true, heads->projector[i].hidden);
-    }
-    return EC_OK;
-}
-
 /* How many flat arrays the sum over this rank's leaves needs: see ec__heads_weight_gradients. */
 static int32_t leaf_arrays(const ec_heads_pass *pass) {
     if (!pass->plan.reproducible) return 1;
@@ -175,7 +148,8 @@ static ec_status make_leaves(ec_heads_pass *pass) {
     EC_TRY(be->memory->zero(be, be->main_stream(be), pass->leaf_memory, pass->leaf_bytes));
     for (int32_t i = pass->direct; i < pass->leaves; i++)
         pass->leaf[i] = (float *)pass->leaf_memory + (i - pass->direct) * total;
-    if (!pass->direct) EC_TRY(ec__comm_prepare(pass->comm, ec__pass_shown_leaves(pass), total));
+    if (!pass->direct)
+        EC_TRY(ec__comm_prepare(pass->comm, ec__pass_shown_leaves(pass), ec__heads_largest_sum(pass)));
 done:
     return status;
 }
@@ -220,7 +194,7 @@ ec_status ec__heads_pass_new(ec_heads *heads, ec_comm *comm, const ec_heads_plan
     pass->comm = comm;
     pass->plan = *plan;
     EC_TRY(cut_rows(pass));
-    EC_TRY(list_items(pass));
+    EC_TRY(ec__heads_cut_gradients(pass));
     EC_TRY(make_activations(pass));
     set_dropout(pass);
     EC_TRY(make_leaves(pass));
@@ -239,6 +213,7 @@ void ec__heads_pass_free(ec_heads_pass *pass) {
     pass->be->memory->free_host(pass->be, pass->step_told);
     free(pass->leaf);
     free(pass->item);
+    free(pass->bucket);
     free(pass->bound);
     free(pass->shard_rows);
     free(pass->slot_rows);

@@ -49,12 +49,18 @@ typedef struct ec_leaves {
     float *exchange; /* (slots of all ranks, width); after combining, slot 0 is the sum */
 } ec_leaves;
 
-/* One piece of the gradient of a weight matrix: rows [first, first + rows) of it as stored ([in,out]). */
+/* A task: a slice of the gradient of a weight matrix, rows [first, first + rows) of it as stored ([in,out]). */
 typedef struct ec_grad_item {
     int32_t projector;
     bool second; /* weight4, else weight0 */
     int32_t first, rows;
 } ec_grad_item;
+
+/* Items [first, end), whose sums over ranks are made together where they run beside other work: of at most grain.bucket
+ * elements, unless one item has more. Their factors are there after backward stage `stage`. */
+typedef struct ec_grad_bucket {
+    int32_t first, end, stage;
+} ec_grad_bucket;
 
 struct ec_heads_pass {
     ec_heads *heads;
@@ -81,8 +87,11 @@ struct ec_heads_pass {
     float **leaf;
     int32_t leaves;
     bool direct;           /* sums are made in the caller's array, leaf[0] */
-    ec_grad_item *item;
+    ec_grad_item *item;    /* in the order in which their factors come up */
     int32_t items;
+    ec_grad_bucket *bucket;
+    int32_t buckets;
+    int32_t summed;        /* buckets of this backward pass whose sums over ranks are enqueued */
 
     void *activations, *leaf_memory;
     size_t activation_bytes, leaf_bytes;
@@ -124,8 +133,24 @@ ec_status ec__heads_prepare_gradients(ec_heads_pass *pass, int32_t rows, bool ac
  * levels. */
 ec_status ec__heads_run_group(ec_heads_pass *pass, int32_t group, int32_t forward, int32_t backward);
 
-/* Weight gradients of one group into the leaves; after the last group, collective, their sum over all ranks into
- * grad. */
+/* heads_buckets.c: lists items and buckets. */
+ec_status ec__heads_cut_gradients(ec_heads_pass *pass);
+/* Elements of the largest sum of weight gradients over ranks. */
+int64_t ec__heads_largest_sum(const ec_heads_pass *pass);
+
+/* Whether sums of weight gradients over ranks run in buckets beside other work: possible where a rank brings one array,
+ * of which any piece is an array. */
+static inline bool ec__pass_in_buckets(const ec_heads_pass *pass) {
+    return pass->comm->beside && (!pass->plan.reproducible || ec__pass_shown_leaves(pass) == 1);
+}
+
+/* Weight gradients of one group, all of whose stages have run, into the leaves; after the last group, collective, their
+ * sum over all ranks into grad. To be followed by ec__comm_join. */
 ec_status ec__heads_weight_gradients(ec_heads_pass *pass, int32_t group, float *grad);
+
+/* Collective, with one group and in buckets: the same for those whose factors come of backward stage `stage`. Between
+ * ec__comm_fork and ec__comm_join, and between milestone and passing it where an exchange of sums follows the stage.
+ * Stages ascending; after the last one all sums are enqueued. */
+ec_status ec__heads_stage_gradients(ec_heads_pass *pass, int32_t stage, float *grad);
 
 #endif

@@ -76,19 +76,29 @@ static ec_status combine_sums(ec_heads_pass *pass, int32_t level, int32_t count,
     return be->head->add(be, be->main_stream(be), width, right, leaf);
 }
 
-/* Leaves of all ranks become their sum, in slot 0 of the exchange. */
-static ec_status exchange(ec_heads_pass *pass, ec_leaves *leaves, int32_t level, combine_fn combine) {
+/* An exchange of sums: this rank's leaves become what it shows, that goes to all, and becomes the sum over all ranks in
+ * slot 0 of the exchange. */
+static ec_status fold_leaves(ec_heads_pass *pass, const ec_leaves *leaves, int32_t level, combine_fn combine) {
+    return pass->compact ? combine(pass, level, pass->shards, pass->shard_rows, leaves->local) : EC_OK;
+}
+
+static ec_status gather_leaves(ec_heads_pass *pass, const ec_leaves *leaves) {
     ec_backend *be = pass->be;
-    ec_stream *stream = be->main_stream(be);
     int32_t mine = pass->slots / pass->comm->size;
     size_t bytes = (size_t)(mine * leaves->width) * sizeof(float);
-    if (pass->compact) EC_RETURN_IF(combine(pass, level, pass->shards, pass->shard_rows, leaves->local));
-    if (pass->comm->size == 1) {
-        EC_RETURN_IF(be->memory->copy(be, stream, leaves->exchange, leaves->local, bytes));
-    } else {
-        EC_RETURN_IF(ec__comm_all_gather(pass->comm, leaves->local, leaves->exchange, bytes));
-    }
+    if (pass->comm->size == 1)
+        return be->memory->copy(be, be->main_stream(be), leaves->exchange, leaves->local, bytes);
+    return ec__comm_all_gather(pass->comm, leaves->local, leaves->exchange, bytes);
+}
+
+static ec_status combine_leaves(ec_heads_pass *pass, const ec_leaves *leaves, int32_t level, combine_fn combine) {
     return combine(pass, level, pass->slots, pass->slot_rows, leaves->exchange);
+}
+
+static ec_status exchange(ec_heads_pass *pass, const ec_leaves *leaves, int32_t level, combine_fn combine) {
+    EC_RETURN_IF(fold_leaves(pass, leaves, level, combine));
+    EC_RETURN_IF(gather_leaves(pass, leaves));
+    return combine_leaves(pass, leaves, level, combine);
 }
 
 static ec_status finish_statistics(ec_heads_pass *pass, int32_t level) {
@@ -119,7 +129,7 @@ ec_status ec__heads_begin(ec_heads_pass *pass, int64_t step, int32_t turn) {
  * other. */
 static ec_status make_embeddings(ec_heads_pass *pass, ec_heads_ready_fn ready, void *arg) {
     const ec_comm *comm = pass->comm;
-    const bool beside = ready && comm->size > 1 && comm != comm->host && pass->groups == 1;
+    const bool beside = ready && comm->beside && pass->groups == 1;
     group_run run = {.pass = pass, .shards = pass->shards, .forward = pass->heads->levels, .backward = -1};
     if (!beside) EC_RETURN_IF(run_all(pass, pass->heads->levels, -1));
     for (ec_modality m = EC_IMAGE; m < EC_MODALITIES && ready; m++) {
@@ -166,18 +176,48 @@ static ec_status vector_gradients(ec_heads_pass *pass, float *grad) {
     return EC_OK;
 }
 
-ec_status ec__heads_backward(ec_heads_pass *pass, float *grad) {
+/* One group: weight gradients that a stage allows are made and summed beside the exchange and the stages behind it. */
+static ec_status run_beside(ec_heads_pass *pass, float *grad) {
+    int32_t levels = pass->heads->levels;
+    for (int32_t stage = 0; stage < levels; stage++) {
+        int32_t level = levels - 1 - stage;
+        const ec_leaves *sums = &pass->sums[level];
+        EC_RETURN_IF(run_all(pass, levels, stage));
+        EC_RETURN_IF(fold_leaves(pass, sums, level, combine_sums));
+        EC_RETURN_IF(ec__comm_fork(pass->comm));
+        EC_RETURN_IF(gather_leaves(pass, sums));
+        EC_RETURN_IF(ec__comm_milestone(pass->comm));
+        EC_RETURN_IF(ec__heads_stage_gradients(pass, stage, grad));
+        EC_RETURN_IF(ec__comm_pass_milestone(pass->comm));
+        EC_RETURN_IF(combine_leaves(pass, sums, level, combine_sums));
+    }
+    EC_RETURN_IF(run_all(pass, levels, levels));
+    return ec__heads_stage_gradients(pass, levels, grad);
+}
+
+/* Stage by stage, with all weight gradients behind the last one. */
+static ec_status run_in_turn(ec_heads_pass *pass, float *grad) {
     int32_t levels = pass->heads->levels;
     for (int32_t stage = 0; stage < levels; stage++) {
         int32_t level = levels - 1 - stage;
         EC_RETURN_IF(run_all(pass, levels, stage));
         EC_RETURN_IF(exchange(pass, &pass->sums[level], level, combine_sums));
     }
-    if (pass->direct) pass->leaf[0] = grad;
     for (int32_t g = 0; g < pass->groups; g++) {
         EC_RETURN_IF(ec__heads_run_group(pass, g, levels, levels));
         EC_RETURN_IF(ec__heads_weight_gradients(pass, g, grad));
     }
+    return EC_OK;
+}
+
+/* The join comes after an error, too: a recording must not end with loose streams. */
+ec_status ec__heads_backward(ec_heads_pass *pass, float *grad) {
+    if (pass->direct) pass->leaf[0] = grad;
+    const bool beside = pass->groups == 1 && ec__pass_in_buckets(pass);
+    const ec_status status = beside ? run_beside(pass, grad) : run_in_turn(pass, grad);
+    const ec_status joined = ec__comm_join(pass->comm);
+    EC_RETURN_IF(status);
+    EC_RETURN_IF(joined);
     return vector_gradients(pass, grad);
 }
 

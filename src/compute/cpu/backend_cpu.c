@@ -137,8 +137,8 @@ ec_status ec__cpu_backend_open(int32_t threads, ec_backend **out) {
     if (!be) EC_FAIL(EC_ERR_MEMORY, "no memory for the CPU back end");
     be->base = (ec_backend){
         .name = "cpu",
-        .grain = {.row_block = 128, .shard_rows = 256, .gradient_rows = 128, .elements = 16384, .images = 16,
-                  .clips = 4, .task_bytes = SIZE_MAX},
+        .grain = {.row_block = 128, .shard_rows = 256, .gradient_rows = 128, .bucket = 1 << 20, .elements = 16384,
+                  .images = 16, .clips = 4, .task_bytes = SIZE_MAX},
         .memory = &ec__cpu_memory_ops,
         .dense = &ec__cpu_dense_ops,
         .supcon = &ec__cpu_supcon_ops,

@@ -8,6 +8,9 @@
 /* Tasks large enough to fill a device alone: what a CPU's cache wants cut is one launch here. */
 enum { ROW_BLOCK = 8192, SHARD_ROWS = 8192, GRADIENT_ROWS = 4096, ELEMENTS = 1 << 22 };
 
+/* 4 MiB: long enough on the way between GPUs to be worth an exchange's latency, and short enough to be waited for. */
+enum { BUCKET = 1 << 20 };
+
 /* Encoders: a few large tasks, of which some upload while others compute. */
 enum { IMAGES = 256, CLIPS = 32, ENCODER_TASKS = 4, TASK_BYTES = 768 << 20, INPUTS = 512 };
 
@@ -168,7 +171,7 @@ static ec_status new_backend(const char *name, const ec_backend_options *options
         .name = name,
         .math = options->math,
         .grain = {.row_block = ROW_BLOCK, .shard_rows = SHARD_ROWS, .gradient_rows = GRADIENT_ROWS,
-                  .elements = ELEMENTS, .images = IMAGES, .clips = CLIPS, .task_bytes = TASK_BYTES,
+                  .bucket = BUCKET, .elements = ELEMENTS, .images = IMAGES, .clips = CLIPS, .task_bytes = TASK_BYTES,
                   .encoder_tasks = ENCODER_TASKS, .inputs = INPUTS},
         .memory = &ec__cuda_memory_ops,
         .dense = &ec__cuda_dense_ops,
