@@ -16,6 +16,7 @@ judge() { # PROGRAM CODE [SIGNAL by which it was told so]
     case $2 in
     126 | 127) verdict=4 lost="$1 cannot be started" ;;
     132 | 134) verdict=5 lost="a rank was killed (SIG$(kill -l $(($2 - 128)))), or could not be started" ;; # Open MPI 4
+    137) verdict=5 lost="a rank$([ "$1" != mpirun ] || echo ', or mpirun itself,') was killed (SIGKILL)" ;;
     129 | 13[0-9] | 14[0-3]) verdict=5 lost="a rank was killed (SIG$(kill -l $(($2 - 128))))" ;;
     *) verdict=5 ;;
     esac

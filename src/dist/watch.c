@@ -179,6 +179,13 @@ static bool is_speaker(const ec_watch *w) {
 
 /* --- What is done --- */
 
+static bool several_hosts(const ec_watch *w) {
+    const char *own = ec__beacon_peer(w->beacon, w->comm->rank)->host;
+    for (int32_t r = 0; r < w->comm->size; r++)
+        if (strcmp(ec__beacon_peer(w->beacon, r)->host, own) != 0) return true;
+    return false;
+}
+
 static void give_up(const ec_watch *w, double waited_s) {
     char text[TEXT] = "";
     int32_t named = 0, more = 0;
@@ -202,7 +209,7 @@ static void give_up(const ec_watch *w, double waited_s) {
     /* Should the log be stuck, too, an alarm ends the process. */
     alarm((unsigned)end_s);
     ec__log(EC_LOG_ERROR, "%s (ending all ranks with exit code %d)", text, ec_status_exit_code(EC_ERR_DIST));
-    ec__farewell(ec_status_exit_code(EC_ERR_DIST));
+    ec__farewell(ec_status_exit_code(EC_ERR_DIST), several_hosts(w));
 }
 
 /* One line for all that are busy; again when as much time has passed once more. */
@@ -286,7 +293,7 @@ static void arrive(ec_watch *w, uint64_t place, uint64_t device, int64_t now_ns)
 static void see_to_the_end(ec_watch *w, double passed_s) {
     if (atomic_load(&w->ending) == 0) return;
     w->ending_s += passed_s;
-    if (w->ending_s >= end_s) ec__farewell(atomic_load(&w->ending) - 1);
+    if (w->ending_s >= end_s) ec__farewell(atomic_load(&w->ending) - 1, several_hosts(w));
 }
 
 static void tick(ec_watch *w) {

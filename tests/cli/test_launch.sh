@@ -71,7 +71,7 @@ for CODE in 0 1 2 3 4 5 70 75; do
     [ "$code" -eq "$CODE" ] || complain "mpirun ended with $CODE, ranks.sh with $code"
     silent log
 done
-CODE=137 expect 5 'mpirun ended with 137: a rank was killed \(SIGKILL\); exit code 5' with "$launch/ranks.sh" 2 "$EMOCLIM" doctor
+CODE=137 expect 5 'mpirun ended with 137: a rank, or mpirun itself, was killed \(SIGKILL\); exit code 5' with "$launch/ranks.sh" 2 "$EMOCLIM" doctor
 CODE=139 expect 5 'ended with 139: a rank was killed \(SIGSEGV\); exit code 5' with "$single" --ranks 2 train run.yaml
 CODE=205 expect 5 'ended with 205: a host or a rank was lost; exit code 5' with "$multi" --agent true --hostfile hosts train run.yaml
 CODE=127 expect 4 'ended with 127: mpirun cannot be started; exit code 4' with "$single" --ranks 2 train run.yaml

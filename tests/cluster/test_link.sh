@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Training over three hosts that are network namespaces: the digest of one host; a link that is cut for a moment is lived
 # through; one that stays cut ends all processes on all hosts in time, the survivors name the rank and its host, and
-# --resume auto goes on to the same digest. A firewall that lets no heartbeat pass costs nothing but that.
+# --resume auto goes on to the same digest. The end is in time, too, where the deadline is over before mpirun looks. A
+# firewall that lets no heartbeat pass costs nothing but that.
 # usage: test_link.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
 . "$(dirname "$0")/../support/shell.sh"
@@ -99,6 +100,21 @@ matches lost.log "warning: rank 1 on ${prefix}2 has not answered for 3\.[0-9] s;
 matches lost.log "warning: rank 2 on ${prefix}3 has not answered for 3\.[0-9] s; rank 0 on ${prefix}1 waits for it in "
 "$support/netns.sh" heal "$prefix" 1
 goes_on lost
+
+# With a deadline that is over before mpirun looks, mpirun has sent the order to end to a host that does not take it, and
+# would wait for it: a rank that leaves sees to it, though it is not the child of mpirun but of a wrapper's shell.
+cat >wrapper <<SH
+#!/bin/bash
+"$EMOCLIM" "\$@"
+exit
+SH
+chmod +x wrapper
+EMOCLIM=$work/wrapper start short distributed.deadline_s=3
+"$support/netns.sh" cut "$prefix" 3
+ends_within 18
+[ "$code" -eq 5 ] || complain "short: exit code $code, expected 5"
+matches short.log "rank [01] on ${prefix}[12] waited .* s in [a-z_]+ \(collective [0-9]+, step [0-9]+\); not arrived: .*rank 2 on ${prefix}3 \(no answer"
+"$support/netns.sh" heal "$prefix" 3
 
 # Where no question gets through, that is said, and training goes on without.
 inside() { "$support/netns.sh" enter "${prefix}1" "$@"; }

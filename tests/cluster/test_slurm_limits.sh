@@ -64,7 +64,7 @@ process_of() { # NAME: that of its rank 1
 }
 for launcher in mpirun srun; do
     kill -KILL "$(process_of rank-$launcher)"
-    appears rank-$launcher.log "^$launcher ended with 137: a rank was killed .SIGKILL.; exit code 5"
+    appears rank-$launcher.log "^$launcher ended with 137: a rank.* was killed .SIGKILL.; exit code 5"
     appears rank-$launcher.log '^emoclim: broke off with exit code 5; requeued'
 done
 kill -STOP "$(process_of twice)"

@@ -77,7 +77,7 @@ start killed
 kill -KILL "${rank[2]}"
 wait_for_end
 one_of "$code" 5
-matches killed.log "^mpirun ended with 137: a rank was killed \(SIGKILL\); exit code 5"
+matches killed.log "^mpirun ended with 137: a rank, or mpirun itself, was killed \(SIGKILL\); exit code 5"
 matches killed.log "waited .* \(collective [0-9]+, step [0-9]+\); not arrived: rank 2 on $(hostname) \(its process has ended\)"
 goes_on killed
 matches killed.on "going on after step [0-9]+ from "
