@@ -8,7 +8,8 @@
 #include "cache/feature_cache.h"
 #include "core/mapped.h"
 
-typedef enum ec_block_state { EC_BLOCK_UNKNOWN, EC_BLOCK_GOOD, EC_BLOCK_CORRUPT } ec_block_state;
+/* ASKED: unknown, but the system was asked to read it. */
+typedef enum ec_block_state { EC_BLOCK_UNKNOWN, EC_BLOCK_ASKED, EC_BLOCK_GOOD, EC_BLOCK_CORRUPT } ec_block_state;
 
 struct ec_cache {
     ec_cache_info info; /* points into the arrays below */

@@ -148,13 +148,14 @@ static inline void prefetch(const ec_cache *cache, int64_t row, int32_t view) {
     for (int64_t at = 0; at < cache->item_bytes; at += 64) __builtin_prefetch(item + at);
 }
 
-/* The arguments of ec__cache_rows. */
+/* The arguments of ec__cache_rows and of ec__cache_rows_half. */
 typedef struct row_copy {
     ec_cache *cache;
     const int64_t *row;
     const int32_t *view;
     int32_t count;
-    float *out;
+    bool widen; /* float16 to float32; else bytes are copied */
+    char *out;
 } row_copy;
 
 static ec_status copy_rows(void *arg) {
@@ -162,21 +163,33 @@ static ec_status copy_rows(void *arg) {
     ec_cache *cache = copy->cache;
     const int64_t *row = copy->row, width = cache->info.identity.width;
     const int32_t *view = copy->view;
+    const int64_t step = copy->widen ? width * (int64_t)sizeof(float) : cache->item_bytes;
     for (int32_t k = 0; k < copy->count; k++) {
         const void *item;
+        char *to = copy->out + k * step;
         if (k + 1 < copy->count) prefetch(cache, row[k + 1], view ? view[k + 1] : 0);
         EC_RETURN_IF(ec__cache_raw(cache, row[k], view ? view[k] : 0, &item));
-        if (cache->info.identity.dtype == EC_H5_F32) memcpy(copy->out + k * width, item, (size_t)width * sizeof(float));
-        else ec__half_to_float(item, copy->out + k * width, width);
+        if (copy->widen) ec__half_to_float(item, (float *)(void *)to, width);
+        else memcpy(to, item, (size_t)step);
     }
     return EC_OK;
 }
 
 ec_status ec__cache_rows(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, float *out) {
     const ec_h5_type dtype = cache->info.identity.dtype;
-    row_copy copy = {.cache = cache, .row = row, .view = view, .count = count, .out = out};
+    row_copy copy = {.cache = cache, .row = row, .view = view, .count = count, .widen = dtype == EC_H5_F16,
+                     .out = (char *)out};
     if (dtype != EC_H5_F16 && dtype != EC_H5_F32)
         return EC_ERROR(EC_ERR_USAGE, "%s holds raw items (%s), not features", cache->info.path,
+                        ec__h5_type_name(dtype));
+    return ec__mapped_read(&cache->mapped, copy_rows, &copy);
+}
+
+ec_status ec__cache_rows_half(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, uint16_t *out) {
+    const ec_h5_type dtype = cache->info.identity.dtype;
+    row_copy copy = {.cache = cache, .row = row, .view = view, .count = count, .out = (char *)out};
+    if (dtype != EC_H5_F16)
+        return EC_ERROR(EC_ERR_USAGE, "%s holds items of %s, not of float16", cache->info.path,
                         ec__h5_type_name(dtype));
     return ec__mapped_read(&cache->mapped, copy_rows, &copy);
 }
@@ -225,7 +238,7 @@ ec_status ec__cache_load(ec_cache *cache, const ec_progress *progress) {
     return EC_OK;
 }
 
-void ec__cache_will_need(const ec_cache *cache, const int64_t *row, int32_t count) {
+void ec__cache_will_need(ec_cache *cache, const int64_t *row, int32_t count) {
     const ec_cache_info *x = &cache->info;
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (int32_t k = 0; k < count; k++) {
@@ -233,6 +246,8 @@ void ec__cache_will_need(const ec_cache *cache, const int64_t *row, int32_t coun
         int64_t first = row[k], rows = 1, block = row[k] >> cache->block_shift;
         /* The first touch of a block reads all of it. */
         if (!known_good(cache, block)) {
+            unsigned char unknown = EC_BLOCK_UNKNOWN;
+            if (!atomic_compare_exchange_strong(&cache->verified[block], &unknown, EC_BLOCK_ASKED)) continue;
             first = block * x->block_rows;
             rows = x->rows - first < x->block_rows ? x->rows - first : x->block_rows;
         }

@@ -40,7 +40,11 @@ ec_status ec__cache_check_compatible(const ec_cache *cache, const ec_cache_ident
  * threads at once that do not block SIGBUS. EC_ERR_DATA naming file, block and rows when a block is corrupt or cannot
  * be read; EC_ERR_USAGE for a row or view that is not there. */
 ec_status ec__cache_rows(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, float *out);
-ec_status ec__cache_row(ec_cache *cache, int64_t row, int32_t view, float *out); /* the same for one */
+
+/* The same as they are stored, of a float16 cache only. */
+ec_status ec__cache_rows_half(ec_cache *cache, const int64_t *row, const int32_t *view, int32_t count, uint16_t *out);
+
+ec_status ec__cache_row(ec_cache *cache, int64_t row, int32_t view, float *out); /* ec__cache_rows for one */
 
 /* *out: the item as it is stored, width numbers of the cache's dtype, aligned to its size; valid until close. */
 ec_status ec__cache_raw(ec_cache *cache, int64_t row, int32_t view, const void **out);
@@ -65,8 +69,9 @@ bool ec__cache_fits_memory(const ec_cache *cache);
  * corrupt, unless the cache was opened to skip those. */
 ec_status ec__cache_load(ec_cache *cache, const ec_progress *progress);
 
-/* Asks the system to read these rows soon; returns at once. */
-void ec__cache_will_need(const ec_cache *cache, const int64_t *row, int32_t count);
+/* Asks the system to read these rows soon, and a block that is not checked yet as a whole, once; returns at once. Any
+ * number of threads at once. */
+void ec__cache_will_need(ec_cache *cache, const int64_t *row, int32_t count);
 
 /* Everything that can be checked without the original files: all of the above, and that every number is finite.
  * EC_ERR_DATA names the place. */

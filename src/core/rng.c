@@ -46,10 +46,11 @@ static uint64_t next_u64(ec_rng *rng) {
 }
 
 uint64_t ec__rng_below(ec_rng *rng, uint64_t bound) {
-    /* Numbers from the last, incomplete run of bound values are drawn again. */
-    uint64_t limit = UINT64_MAX - UINT64_MAX % bound, x;
+    /* Numbers from the last, incomplete run of bound values are drawn again. Where that run begins takes a division,
+     * which most numbers do without: they are not among the last bound ones. */
+    uint64_t x;
     do x = next_u64(rng);
-    while (x >= limit);
+    while (x > UINT64_MAX - bound && x >= UINT64_MAX - UINT64_MAX % bound);
     return x % bound;
 }
 

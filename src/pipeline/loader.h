@@ -1,7 +1,8 @@
-/* Batches read ahead: a thread samples, reads and converts while the main thread computes.
+/* Batches read ahead: a thread samples, reads and converts while the main thread computes, with the help of others
+ * where one is not enough.
  *
  * Of every global batch this rank gets positions [rank * B, (rank + 1) * B) of each modality. What a batch holds is a
- * function of the sampler, the seed and the step alone, never of timing or of the number of ranks. */
+ * function of the sampler, the seed and the step alone, never of timing or of the number of ranks or threads. */
 #ifndef EC_PIPELINE_LOADER_H
 #define EC_PIPELINE_LOADER_H
 
@@ -12,7 +13,7 @@
 #include "compute/backend.h"
 #include "pipeline/sampler.h"
 
-/* Where rows come from. Its functions are called by the loader's thread. */
+/* Where rows come from. Its functions are called by the loader's threads, several at a time. */
 typedef struct ec_row_source {
     void *arg;
     int32_t width;        /* D >= 1 */
@@ -20,6 +21,8 @@ typedef struct ec_row_source {
     const int32_t *label; /* class of every row, borrowed */
     /* out (count, D): item view[k] of row[k]. */
     ec_status (*read)(void *arg, const int64_t *row, const int32_t *view, int32_t count, float *out);
+    /* The same as float16 numbers, from a source that holds such; else NULL. */
+    ec_status (*read_half)(void *arg, const int64_t *row, const int32_t *view, int32_t count, uint16_t *out);
     /* Can the row be read? Where not, another row of its class, or if there is none any other that may be drawn, takes
      * its place: a function of seed, step, position and which rows are good. NULL: a row that cannot be read is an
      * error. */
@@ -46,24 +49,28 @@ typedef struct ec_loader_config {
     uint64_t seed;                /* of the views, and of rows in place of others */
     int64_t first_step, end_step; /* steps [first_step, end_step) are loaded */
     ec_backend *be; /* borrowed; batches lie in its host memory, where uploads need not wait. NULL: anywhere */
-    int32_t in_use; /* batches that are valid at a time, EC_LOADER_IN_USE at most; 0: 1 */
+    int32_t in_use;  /* batches that are valid at a time, EC_LOADER_IN_USE at most; 0: 1 */
+    int32_t threads; /* that draw and read, the loader's own included; 0: 1 */
+    bool half;       /* batches hold float16 numbers where the source does: half the bytes for memory and bus */
 } ec_loader_config;
 
 /* One batch of this rank; valid until ec__loader_next has been called in_use times more. */
 typedef struct ec_batch {
     int64_t step;
-    const float *x[EC_MODALITIES];       /* (B, D), host memory, aligned to EC_ARENA_ALIGN */
+    /* (B, D), host memory, aligned to EC_ARENA_ALIGN; one of both is NULL. half: see ec_loader_config. */
+    const float *x[EC_MODALITIES];
+    const uint16_t *half[EC_MODALITIES];
     const int32_t *label[EC_MODALITIES]; /* (B) */
     const int64_t *row[EC_MODALITIES];   /* (B) rows of the cache */
 } ec_batch;
 
 typedef struct ec_loader ec_loader;
 
-/* Starts the thread. sampler and sources are borrowed; until the loader is closed they belong to its thread. Not
+/* Starts the threads. sampler and sources are borrowed; until the loader is closed they belong to these. Not
  * collective. */
 ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler,
                           const ec_row_source source[EC_MODALITIES], ec_loader **out);
-void ec__loader_close(ec_loader *loader); /* accepts NULL; ends the thread, whatever it is doing */
+void ec__loader_close(ec_loader *loader); /* accepts NULL; ends the threads, whatever they are doing */
 
 /* Bytes of host memory that a loader takes. */
 size_t ec__loader_bytes(const ec_loader_config *config, const ec_row_source source[EC_MODALITIES]);

@@ -138,9 +138,14 @@ static void draw_shuffled(ec_sampler *s, ec_modality m, int64_t step, int64_t fi
     pool *p = &s->pool[m];
     /* Positions that a round uses; those of images are a whole number of batches. */
     const int64_t used = m == EC_IMAGE ? p->count / rows * rows : p->count;
-    for (int32_t i = 0; i < count; i++) {
-        int64_t at = step * rows + first + i;
-        row[i] = order_of(s, p, m, at / used)[at % used];
+    int64_t round = (step * rows + first) / used, at = (step * rows + first) % used;
+    for (int32_t i = 0; i < count;) {
+        const int64_t *order = order_of(s, p, m, round);
+        const int64_t left = used - at < count - i ? used - at : count - i;
+        memcpy(row + i, order + at, (size_t)left * sizeof *row);
+        i += (int32_t)left;
+        at = 0;
+        round++;
     }
 }
 
@@ -150,6 +155,10 @@ ec_status ec__sampler_rows(ec_sampler *s, ec_modality m, int64_t step, int64_t f
     if (s->config.sampling == EC_SAMPLE_CLASS_BALANCED) draw_balanced(s, m, step, first, count, row);
     else draw_shuffled(s, m, step, first, count, row);
     return EC_OK;
+}
+
+bool ec__sampler_is_pure(const ec_sampler *s) {
+    return !s->indices && s->config.sampling == EC_SAMPLE_CLASS_BALANCED;
 }
 
 const int64_t *ec__sampler_candidates(const ec_sampler *s, ec_modality m, int64_t *count) {

@@ -10,10 +10,11 @@
  *   out. Music goes round in random orders of its own, whole ones, whatever its number of rows.
  * indices: rows are read from an HDF5 file, data sets image_index and audio_index (steps, G) int32.
  *
- * A sampler belongs to one thread at a time. After it was made it allocates nothing. */
+ * A sampler belongs to one thread at a time, unless it is pure. After it was made it allocates nothing. */
 #ifndef EC_PIPELINE_SAMPLER_H
 #define EC_PIPELINE_SAMPLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/error.h"
@@ -47,6 +48,9 @@ void ec__sampler_free(ec_sampler *sampler); /* accepts NULL */
  * a step that the indices file does not have. */
 ec_status ec__sampler_rows(ec_sampler *sampler, ec_modality modality, int64_t step, int64_t first, int32_t count,
                            int64_t *row);
+
+/* May several threads at a time call ec__sampler_rows? Where classes are balanced: nothing is kept then. */
+bool ec__sampler_is_pure(const ec_sampler *sampler);
 
 /* The rows that may be drawn, count of them, borrowed; NULL where an indices file names them. */
 const int64_t *ec__sampler_candidates(const ec_sampler *sampler, ec_modality modality, int64_t *count);

@@ -112,10 +112,14 @@ static void check_contents(const char *path, const ec_cache_spec *spec) {
         if (spec->label) assert_int_equal(info->label[k], spec->label[row]);
         else assert_memory_equal(info->tags + k * CLASSES, spec->tags + row * CLASSES, CLASSES);
         values_of(row, expected);
+        uint16_t half[ITEMS], stored[ITEMS];
         if (spec->identity.dtype == EC_H5_F16) {
-            uint16_t half[ITEMS];
             ec__float_to_half_portable(expected, half, ITEMS);
             ec__half_to_float_portable(half, expected, ITEMS);
+            CHECK_OK(ec__cache_rows_half(cache, (int64_t[]){k, k}, (int32_t[]){0, 1}, 2, stored));
+            assert_memory_equal(stored, half, sizeof half);
+        } else {
+            CHECK_ERROR(ec__cache_rows_half(cache, &k, NULL, 1, stored), EC_ERR_USAGE, "float32, not of float16");
         }
         CHECK_OK(ec__cache_rows(cache, (int64_t[]){k, k}, (int32_t[]){0, 1}, 2, found));
         assert_memory_equal(found, expected, sizeof found);
