@@ -9,7 +9,7 @@
 #include "core/error.h"
 
 /* Counts up whenever ec_module or a table that it points to changes. */
-enum { EC_MODULE_VERSION = 3 };
+enum { EC_MODULE_VERSION = 4 };
 
 struct ec_cuda_compute; /* compute/cuda/module.h */
 struct ec_cuda_dist;    /* dist/comm_nccl.h */

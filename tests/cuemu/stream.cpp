@@ -19,15 +19,27 @@ using Attempt = std::function<bool()>;
 using Work = std::function<Attempt()>;
 using Clock = std::chrono::steady_clock;
 
-struct Node {
+} // namespace cuemu
+
+using namespace cuemu;
+
+struct CUgraphNode_st {
     const char *what;
     Work work;
     std::set<size_t> after;
 };
 
+struct CUgraph_st {
+    std::deque<CUgraphNode_st> nodes; /* in the order of their making; they stay where they are */
+};
+
+namespace cuemu {
+
+using Node = CUgraphNode_st;
+
 /* What is being recorded, by one thread. */
 struct Capture {
-    std::vector<Node> nodes;
+    std::unique_ptr<CUgraph_st> graph = std::make_unique<CUgraph_st>();
     std::set<CUstream_st *> streams; /* that have joined */
     bool ended = false;
 };
@@ -50,8 +62,6 @@ struct Operation {
 
 } // namespace cuemu
 
-using namespace cuemu;
-
 struct CUstream_st {
     std::deque<Operation> queue;
     std::shared_ptr<Capture> capture; /* set: recorded instead of enqueued */
@@ -62,10 +72,6 @@ struct CUstream_st {
 struct CUevent_st {
     std::shared_ptr<EventState> state = std::make_shared<EventState>();
     bool timing;
-};
-
-struct CUgraph_st {
-    std::vector<Node> nodes;
 };
 
 struct CUgraphExec_st {
@@ -244,7 +250,7 @@ cudaError_t enqueue_attempts(cudaStream_t stream, const char *what, std::functio
         stream->queue.push_back({what, std::move(work), nullptr, 0, nullptr});
         return cudaSuccess;
     }
-    std::vector<Node> &nodes = stream->capture->nodes;
+    std::deque<Node> &nodes = stream->capture->graph->nodes;
     nodes.push_back({what, std::move(work), stream->after});
     stream->after = {nodes.size() - 1};
     return cudaSuccess;
@@ -252,6 +258,8 @@ cudaError_t enqueue_attempts(cudaStream_t stream, const char *what, std::functio
 
 } // namespace cuemu
 
+/* For tests, which find it in the module. */
+#define CUEMU_SHOWN __attribute__((visibility("default")))
 #define LOCKED std::lock_guard<std::recursive_mutex> hold_(lock())
 #define CHECK_STREAM(s) \
     if (!known(s)) return set_error(cudaErrorInvalidResourceHandle)
@@ -412,8 +420,9 @@ extern "C" cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *ou
     const std::shared_ptr<Capture> capture = stream->capture;
     /* Everything recorded must come before where the first stream stands now. */
     std::set<size_t> reached = stream->after;
-    for (size_t i = capture->nodes.size(); i-- > 0;)
-        if (reached.count(i)) reached.insert(capture->nodes[i].after.begin(), capture->nodes[i].after.end());
+    const std::deque<Node> &nodes = capture->graph->nodes;
+    for (size_t i = nodes.size(); i-- > 0;)
+        if (reached.count(i)) reached.insert(nodes[i].after.begin(), nodes[i].after.end());
     for (CUstream_st *s : capture->streams) {
         s->capture = nullptr;
         s->after.clear();
@@ -422,8 +431,47 @@ extern "C" cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *ou
     capture->ended = true;
     captures--;
     *out = nullptr;
-    if (reached.size() != capture->nodes.size()) return set_error(cudaErrorStreamCaptureUnjoined);
-    *out = new CUgraph_st{std::move(capture->nodes)};
+    if (reached.size() != nodes.size()) return set_error(cudaErrorStreamCaptureUnjoined);
+    *out = capture->graph.release();
+    return cudaSuccess;
+}
+
+/* The graph may be looked at while it is being recorded. */
+extern "C" CUEMU_SHOWN cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status,
+                                                            unsigned long long *id, cudaGraph_t *graph,
+                                                            const cudaGraphNode_t **dependencies,
+                                                            const cudaGraphEdgeData **data, size_t *count) {
+    LOCKED;
+    CHECK_STREAM(stream);
+    if (id || dependencies || data || count) fail("of a recording its state and graph can be asked for, nothing else");
+    *status = stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    if (graph && stream->capture) *graph = stream->capture->graph.get();
+    return cudaSuccess;
+}
+
+/* nodes NULL: how many there are; else as many as *count says. */
+extern "C" CUEMU_SHOWN cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
+    LOCKED;
+    if (!graph || !count) return set_error(cudaErrorInvalidValue);
+    const size_t most = nodes ? *count : 0;
+    for (size_t i = 0; i < most && i < graph->nodes.size(); i++) nodes[i] = &graph->nodes[i];
+    if (!nodes || most > graph->nodes.size()) *count = graph->nodes.size();
+    return cudaSuccess;
+}
+
+extern "C" CUEMU_SHOWN cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t *from, cudaGraphNode_t *to,
+                                                     cudaGraphEdgeData *data, size_t *count) {
+    LOCKED;
+    if (!graph || !count || !from != !to) return set_error(cudaErrorInvalidValue);
+    if (data) fail("edges have no data in the emulation");
+    const size_t most = from ? *count : 0;
+    size_t edges = 0;
+    for (Node &node : graph->nodes)
+        for (size_t a : node.after) {
+            if (edges < most) from[edges] = &graph->nodes[a], to[edges] = &node;
+            edges++;
+        }
+    if (!from || most > edges) *count = edges;
     return cudaSuccess;
 }
 
@@ -437,7 +485,7 @@ extern "C" cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCapt
 extern "C" cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long) {
     LOCKED;
     if (!graph) return set_error(cudaErrorInvalidValue);
-    *out = new CUgraphExec_st{std::make_shared<std::vector<Node>>(graph->nodes)};
+    *out = new CUgraphExec_st{std::make_shared<std::vector<Node>>(graph->nodes.begin(), graph->nodes.end())};
     return cudaSuccess;
 }
 

@@ -190,6 +190,23 @@ int read_early() {
     return host[COUNT - 1] == 5.f ? RIGHT : WRONG;
 }
 
+/* Of the recording below, while it is under way: who was made behind whom. */
+bool edges_are_right(bool join) {
+    cudaStreamCaptureStatus status;
+    cudaGraph_t graph = nullptr;
+    cudaGraphNode_t node[5], from[5], to[5];
+    size_t nodes = 5, edges = 5;
+    cudaStreamGetCaptureInfo(first, &status, nullptr, &graph);
+    if (status != cudaStreamCaptureStatusActive) return false;
+    if (cudaGraphGetNodes(graph, node, &nodes) != cudaSuccess || nodes != 4) return false;
+    if (cudaGraphGetEdges(graph, from, to, nullptr, &edges) != cudaSuccess || edges != (join ? 4u : 3u)) return false;
+    const int wanted[][2] = {{0, 1}, {1, 2}, {0, 3}, {2, 3}};
+    for (size_t e = 0; e < edges; e++)
+        if (from[e] != node[wanted[e][0]] || to[e] != node[wanted[e][1]]) return false;
+    nodes = 0;
+    return cudaGraphGetNodes(graph, nullptr, &nodes) == cudaSuccess && nodes == 4;
+}
+
 int record(bool join, bool allocate) {
     cudaGraph_t graph;
     cudaGraphExec_t run;
@@ -205,6 +222,7 @@ int record(bool join, bool allocate) {
     OK(cudaEventRecord(event, second));
     if (join) OK(cudaStreamWaitEvent(first, event, 0));
     go(first, add_one, 4, 256, q, join ? COUNT : 0);
+    if (!edges_are_right(join)) return WRONG;
     if (allocate && cudaMalloc(&p, 4) != cudaErrorStreamCaptureUnsupported) return WRONG;
     if (cudaStreamSynchronize(first) != cudaErrorStreamCaptureUnsupported) return WRONG;
     if (cudaStreamEndCapture(first, &graph) != cudaSuccess) return WRONG;
