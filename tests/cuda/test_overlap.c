@@ -242,37 +242,63 @@ static void check_embeddings(void) {
     assert_int_equal(pairs, 3 * embeddings * embeddings * core->pass->shards); /* BatchNorm, product, normalisation */
 }
 
-/* Is there an exchange of sums between the two, for which everything behind it waits, as it does for what is in front
- * of it? */
-static bool exchange_between(size_t reduce, size_t product) {
+/* The bucket that a place in a flat array of gradients belongs to; -1: none. */
+static int32_t bucket_of(const float *at) {
+    const ec_heads_pass *pass = core->pass;
+    for (int32_t b = 0; b < pass->buckets; b++)
+        for (int32_t i = pass->bucket[b].first; i < pass->bucket[b].end; i++) {
+            const ec_grad_item *item = &pass->item[i];
+            const ec_projector *p = &core->heads->projector[item->projector];
+            const int32_t width = item->second ? p->out : p->hidden;
+            const ec_param *weight = &core->heads->params.items[item->second ? p->weight4 : p->weight0];
+            if (within(at, pass->leaf[0] + weight->offset + item->first * width, (int64_t)item->rows * width)) return b;
+        }
+    return -1;
+}
+
+/* Does an exchange of sums lie between the sum of a bucket and what is made for a later one? It waits for what is in
+ * front of it, and what comes behind it for it; and sums may have been held back for it. */
+static bool exchange_between(size_t reduce, size_t made) {
     bool begun = false;
-    for (size_t i = reduce; i < product; i++) {
+    for (size_t i = reduce < made ? reduce : made; i < reduce || i < made; i++) {
         begun = begun || log_of[i].kind == SUMS;
-        if (begun && log_of[i].kind == PASSED) return true;
+        if (begun && (made < reduce || log_of[i].kind == PASSED)) return true;
     }
     return false;
 }
 
-/* (b) The sum of a bucket runs beside the products of later ones. */
+/* Where the products of the last of several groups begin, behind all its stages. */
+static size_t last_group(void) {
+    size_t begin = 0;
+    for (size_t i = 0; i < logged && core->pass->groups > 1; i++)
+        if (log_of[i].kind == BACKWARD) begin = i;
+    return begin;
+}
+
+/* (b) The sum of a bucket runs beside the products of later ones, and the stages in front of those. */
 static void check_buckets(int32_t least) {
     int32_t reductions = 0, pairs = 0, own = 0;
     for (size_t i = 0; i < logged; i++) {
         const operation *r = &log_of[i];
         if (r->kind != REDUCE) continue;
         reductions++;
+        assert_true(bucket_of(r->at) >= 0);
         for (size_t j = 0; j < logged; j++) {
             const operation *p = &log_of[j];
-            if (p->kind != PRODUCT && p->kind != BACKWARD) continue;
-            if (within(p->at, r->at, r->count)) {
+            const bool product = p->kind == PRODUCT;
+            if (product && within(p->at, r->at, r->count)) {
                 own++;
                 if (!all_before(p, r)) fail_msg("a bucket (%zu) does not wait for its products (%zu)", i, j);
-            } else if (j > i && !exchange_between(i, j)) {
-                pairs++;
-                if (!independent(r, p)) fail_msg("a bucket (%zu) and what is made later (%zu) wait for each other", i, j);
             }
+            if (product ? bucket_of(p->at) <= bucket_of(r->at) : p->kind != BACKWARD || j < i) continue;
+            if (j < last_group() || exchange_between(i, j)) continue;
+            pairs++;
+            if (!independent(r, p))
+                fail_msg("a bucket (%zu) and what is made for later ones (%zu) wait for each other", i, j);
         }
     }
-    assert_true(own >= reductions && reductions >= least && pairs >= least);
+    assert_int_equal(own, reductions * core->pass->groups);
+    assert_true(reductions >= least && pairs >= least && core->pass->buckets >= least);
 }
 
 /* The exchange of BatchNorm sums lies beside the products that are due and behind one bucket at most; buckets of the
