@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cache/half.h"
+#include "core/half.h"
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/utf8.h"

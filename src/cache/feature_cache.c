@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cache/cache_reader.h"
-#include "cache/half.h"
+#include "core/half.h"
 #include "core/log.h"
 
 ec_status ec__cache_open(const char *path, const ec_cache_options *options, ec_cache **out) {

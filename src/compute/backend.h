@@ -52,6 +52,9 @@ typedef struct ec_memory_ops {
     /* An upload for the main stream that begins at once, beside what is enqueued there: nothing of that may touch `to`.
      * What is enqueued later comes after it. Not to be recorded. */
     ec_status (*upload_ahead)(ec_backend *be, void *to, const void *from_host, size_t bytes);
+    /* The same for count float16 numbers, which become float32 there: half the bytes for the way. scratch: (count) of
+     * them in the back end's memory, for such uploads only, which may all have the same. */
+    ec_status (*upload_half_ahead)(ec_backend *be, float *to, const uint16_t *from_host, size_t count, void *scratch);
     /* Host memory, aligned and undefined like alloc's. Never called inside a training step. */
     ec_status (*alloc_host)(ec_backend *be, size_t bytes, void **out);
     void (*free_host)(ec_backend *be, void *memory); /* accepts NULL */

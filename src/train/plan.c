@@ -66,7 +66,7 @@ static ec_status open_rest(rehearsal *r, ec_plan *plan) {
     plan->bytes.total = before + plan->bytes.validation + plan->bytes.exchange;
 
     const ec_loader_config loader = {.global_rows = run->config->training.batch_size, .size = run->comm->size,
-                                     .in_use = run->turns};
+                                     .in_use = run->turns, .half = ec__run_uploads_half(run)};
     plan->bytes.loader = ec__loader_bytes(&loader, run->source);
     plan->bytes.checkpoint = CHECKPOINT_COPIES * floats * sizeof(float);
     size_t embeddings = 0;

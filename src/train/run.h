@@ -39,6 +39,7 @@ typedef struct ec_run {
     /* trainer.c */
     int32_t turns;                     /* steps under way at a time: 1 or EC_TURNS */
     float *x[EC_TURNS][EC_MODALITIES]; /* (B, D) of step s at s mod turns, back end memory */
+    void *half;                        /* scratch of uploads of float16 numbers; NULL: there are none */
     int64_t steps_per_epoch, total_steps, first_step;
     double best;         /* best validation figure so far; NAN before the first */
     bool validation_due; /* at the step that the run is at: it was stopped before */
@@ -75,7 +76,10 @@ void ec__run_close_model(ec_run *run);
 /* Widths and options of the heads that config describes, for these feature widths. */
 ec_heads_config ec__heads_config_of(const ec_config *config, int64_t image_dim, int64_t audio_dim);
 
-/* batches.c. Room for the features of the steps under way: of two where the back end works beside the host. Frees
+/* batches.c. Are features of float16 caches uploaded as they are? */
+bool ec__run_uploads_half(const ec_run *run);
+
+/* Room for the features of the steps under way: of two where the back end works beside the host. Frees
  * zeros. */
 ec_status ec__run_open_batches(ec_run *run);
 void ec__run_close_batches(ec_run *run);

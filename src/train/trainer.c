@@ -60,6 +60,7 @@ static ec_status open_loader(ec_run *run) {
         .be = run->be,
         .in_use = run->turns,
         .threads = loader_threads(run),
+        .half = ec__run_uploads_half(run),
     };
     return ec__loader_open(&config, run->sampler, run->source, &run->loader);
 }

@@ -15,7 +15,7 @@
 
 #include "cache/cache_writer.h"
 #include "cache/feature_cache.h"
-#include "cache/half.h"
+#include "core/half.h"
 #include "core/clock.h"
 #include "core/file.h"
 

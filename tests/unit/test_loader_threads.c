@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cache/half.h"
+#include "core/half.h"
 #include "core/rng.h"
 #include "pipeline/loader.h"
 #include "support.h"

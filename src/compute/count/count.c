@@ -73,6 +73,14 @@ static ec_status count_upload_ahead(ec_backend *be, void *to, const void *from_h
     return count_copy(be, NULL, to, from_host, bytes);
 }
 
+/* Besides the way, the numbers are read and written once more. */
+static ec_status count_upload_half_ahead(ec_backend *be, float *to, const uint16_t *from_host, size_t count,
+                                         void *scratch) {
+    (void)to;
+    EC_RETURN_IF(count_copy(be, NULL, scratch, from_host, count * sizeof *from_host));
+    return ec__count(be, 0, 1.5 * (double)count);
+}
+
 static ec_status count_copy_rows(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t rows,
                                  size_t bytes, size_t step) {
     (void)step;
@@ -88,6 +96,7 @@ static const ec_memory_ops memory_ops = {
     .upload = count_copy,
     .download = count_copy,
     .upload_ahead = count_upload_ahead,
+    .upload_half_ahead = count_upload_half_ahead,
     .alloc_host = count_alloc_host,
     .free_host = count_free_host,
 };

@@ -7,6 +7,7 @@
 #include "compute/cpu/dnnl.h"
 #include "compute/cpu/encoder.h"
 #include "core/arena.h"
+#include "core/half.h"
 
 static ec_status cpu_alloc(ec_backend *be, size_t bytes, void **out) {
     (void)be;
@@ -38,6 +39,13 @@ static ec_status cpu_upload_ahead(ec_backend *be, void *to, const void *from_hos
     return cpu_copy(be, NULL, to, from_host, bytes);
 }
 
+static ec_status cpu_upload_half_ahead(ec_backend *be, float *to, const uint16_t *from_host, size_t count,
+                                       void *scratch) {
+    (void)be, (void)scratch;
+    ec__half_to_float(from_host, to, (int64_t)count);
+    return EC_OK;
+}
+
 static ec_status cpu_copy_rows(ec_backend *be, ec_stream *stream, void *to, const void *from, size_t rows, size_t bytes,
                                size_t step) {
     (void)be, (void)stream;
@@ -54,6 +62,7 @@ const ec_memory_ops ec__cpu_memory_ops = {
     .upload = cpu_copy,
     .download = cpu_copy,
     .upload_ahead = cpu_upload_ahead,
+    .upload_half_ahead = cpu_upload_half_ahead,
     .alloc_host = cpu_alloc,
     .free_host = cpu_free,
 };

@@ -62,6 +62,9 @@ extern const ec_optim_ops ec__cuda_optim_ops;
 extern const ec_supcon_ops ec__cuda_supcon_ops;
 extern const ec_encoder_ops ec__cuda_encoder_ops;
 
+/* widen.cu: count float16 numbers to float32. */
+ec_status ec__cuda_widen(ec_stream *stream, int64_t count, const void *from, float *to);
+
 /* dnn.c; also when it was not opened. */
 void ec__cuda_dnn_close(ec_cuda_backend *be);
 

@@ -71,11 +71,25 @@ static ec_status cuda_download(ec_backend *be, ec_stream *stream, void *to_host,
     return move(stream, to_host, from, bytes, cudaMemcpyDeviceToHost);
 }
 
+/* The main stream waits for what was enqueued on the other. */
+static ec_status join_ahead(ec_cuda_backend *be) {
+    EC_RETURN_IF(EC_CUDA(cudaEventRecord(be->ahead.joined, be->ahead.queue)));
+    return EC_CUDA(cudaStreamWaitEvent(be->stream[0].queue, be->ahead.joined, 0));
+}
+
 static ec_status cuda_upload_ahead(ec_backend *base, void *to, const void *from_host, size_t bytes) {
     ec_cuda_backend *be = ec__cuda(base);
     EC_RETURN_IF(move(&be->ahead, to, from_host, bytes, cudaMemcpyHostToDevice));
-    EC_RETURN_IF(EC_CUDA(cudaEventRecord(be->ahead.joined, be->ahead.queue)));
-    return EC_CUDA(cudaStreamWaitEvent(be->stream[0].queue, be->ahead.joined, 0));
+    return join_ahead(be);
+}
+
+static ec_status cuda_upload_half_ahead(ec_backend *base, float *to, const uint16_t *from_host, size_t count,
+                                        void *scratch) {
+    ec_cuda_backend *be = ec__cuda(base);
+    if (count == 0) return EC_OK;
+    EC_RETURN_IF(move(&be->ahead, scratch, from_host, count * sizeof *from_host, cudaMemcpyHostToDevice));
+    EC_RETURN_IF(ec__cuda_widen(&be->ahead, (int64_t)count, scratch, to));
+    return join_ahead(be);
 }
 
 const ec_memory_ops ec__cuda_memory_ops = {
@@ -87,6 +101,7 @@ const ec_memory_ops ec__cuda_memory_ops = {
     .upload = cuda_upload,
     .download = cuda_download,
     .upload_ahead = cuda_upload_ahead,
+    .upload_half_ahead = cuda_upload_half_ahead,
     .alloc_host = cuda_alloc_host,
     .free_host = cuda_free_host,
 };

@@ -1,6 +1,6 @@
 /* IEEE binary16 and binary32: exact one way, rounded to nearest even the other. Bits equal on every processor. */
-#ifndef EC_CACHE_HALF_H
-#define EC_CACHE_HALF_H
+#ifndef EC_CORE_HALF_H
+#define EC_CORE_HALF_H
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "cache/half.h"
+#include "core/half.h"
 
 #include <string.h>
 
