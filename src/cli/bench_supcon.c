@@ -9,10 +9,14 @@
 typedef struct options {
     int64_t batch, dim, classes, repeats;
     double temperature;
+    int gather;
     bench_place place;
 } options;
 
 static const options defaults = {.batch = 4096, .dim = 128, .classes = 6, .temperature = 0.07};
+
+static const char *const gathers[] = {
+    [EC_SUPCON_AUTO] = "auto", [EC_SUPCON_WHOLE] = "whole", [EC_SUPCON_STREAMED] = "streamed", NULL};
 
 static const cli_option table[] = {
     {"batch", 'b', CLI_INT, "ROWS", "rows of the global batch, per modality; default 4096", offsetof(options, batch), 1,
@@ -20,6 +24,8 @@ static const cli_option table[] = {
     {"dim", 'd', CLI_INT, "WIDTH", "width of the embeddings; default 128", offsetof(options, dim), 1, 1 << 16, NULL},
     {"classes", 'c', CLI_INT, "NUMBER", "number of classes; default 6", offsetof(options, classes), 1, 1 << 30, NULL},
     {"temperature", 't', CLI_DOUBLE, "T", "temperature; default 0.07", offsetof(options, temperature), 1e-4, 1e4, NULL},
+    {"gather", 'g', CLI_CHOICE, "HOW", "as distributed.gather: auto, whole or streamed; default auto",
+     offsetof(options, gather), 0, 0, gathers},
     BENCH_PLACE_OPTIONS(options, place),
     {"repeats", 'r', CLI_INT, "NUMBER", "repetitions; default: as many as fit into a second, at least 5",
      offsetof(options, repeats), 0, 1000, NULL},
@@ -89,7 +95,8 @@ done:
 /* What the loss needs beside its inputs: its own memory and the gradients. */
 static ec_status open_loss(const options *o, problem *p) {
     ec_supcon_config config = {.global_rows = o->batch, .dim = (int32_t)o->dim, .temperature = (float)o->temperature,
-                               .weight = {0.25f, 0.25f, 0.25f, 0.25f}, .classes = (int32_t)o->classes};
+                               .weight = {0.25f, 0.25f, 0.25f, 0.25f}, .classes = (int32_t)o->classes,
+                               .gather = (ec_supcon_gather)o->gather};
     for (int m = 0; m < 2; m++) {
         void *memory;
         EC_RETURN_IF(p->be->memory->alloc(p->be, (size_t)p->rows * (size_t)o->dim * sizeof(float), &memory));
@@ -120,21 +127,23 @@ static ec_status report(const cli_context *cli, const options *o, const problem 
     const double made = ec__supcon_flops(p->loss) * p->comm->size / times->median * 1e-6;
     const double gemm = rates->gemm * p->comm->size, fma = rates->fma * p->comm->size;
     const double of_fma = fma > 0 ? gflops / fma : 0;
+    const char *held = ec__supcon_streams(p->loss) ? "streamed" : "whole";
     if (!cli->json)
         return cli_print(
             "SupCon, G %lld, D %lld, %s %s, %d rank(s) x %d thread(s): %.3f ms (min %.3f, %d runs), %.1f GF/s "
             "= %.1f %% of FMA peak, %.1f %% of a large matrix product (%.1f %% counting what is made twice); "
-            "%.1f MB\n",
+            "%.1f MB, embeddings %s\n",
             (long long)o->batch, (long long)o->dim, p->be->name, bench_maths[p->be->math], p->comm->size, threads,
             times->median, times->min, times->count, gflops, 100 * of_fma, 100 * gflops / gemm, 100 * made / gemm,
-            peak_mb);
+            peak_mb, held);
     json_t *root =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}",
                   "device", p->be->name, "math", bench_maths[p->be->math], "bench", "supcon", "batch",
                   (json_int_t)o->batch, "dim", (json_int_t)o->dim, "classes", (json_int_t)o->classes, "temperature",
                   o->temperature, "threads", threads, "ranks", p->comm->size, "ms", times->median, "peak_mb", peak_mb,
                   "held_mb", (double)ec__supcon_bytes(p->loss) * 1e-6, "gflops", gflops, "gemm_gflops", gemm,
-                  "made_gflops", made, "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", of_fma);
+                  "made_gflops", made, "share_of_gemm", gflops / gemm, "fma_gflops", fma, "share_of_fma", of_fma,
+                  "gather", held);
     return bench_print_json(root, times);
 }
 

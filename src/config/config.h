@@ -57,6 +57,7 @@ typedef enum ec_config_comm {
 } ec_config_comm;
 /* As ec_math in compute/backend.h. */
 typedef enum ec_config_math { EC_CONFIG_MATH_FLOAT32, EC_CONFIG_MATH_TF32, EC_CONFIG_MATH_BF16 } ec_config_math;
+typedef enum ec_config_gather { EC_CONFIG_GATHER_AUTO, EC_CONFIG_WHOLE, EC_CONFIG_STREAMED } ec_config_gather;
 typedef enum ec_config_device { EC_CONFIG_DEVICE_AUTO, EC_CONFIG_DEVICE_CPU, EC_CONFIG_DEVICE_CUDA } ec_config_device;
 typedef enum ec_config_metric {
     EC_CONFIG_BEST_LOSS, /* of the validation set; smaller is better, for all others larger */
@@ -154,6 +155,7 @@ typedef struct ec_config_distributed {
     ec_config_comm comm; /* kinds of dist/comm.h */
     ec_config_device device;
     ec_config_math precision; /* of products on a GPU */
+    ec_config_gather gather; /* of embeddings, as ec_supcon_gather */
     int64_t threads;   /* of a rank; 0: all that it may use, shared between the ranks of a host */
     double deadline_s; /* as ec__comm_set_deadline takes them */
     double patience_s;

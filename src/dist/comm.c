@@ -116,6 +116,25 @@ ec_status ec__comm_all_gather_view(ec_comm *comm, const void *mine, const void *
     return ec__comm_leave(comm, comm->ops->all_gather_view(comm, mine, all, bytes));
 }
 
+ec_status ec__comm_all_gather_part(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count,
+                                   void *part) {
+    assert(begin + count <= (size_t)comm->size * bytes);
+    ec__comm_enter(comm, EC_CALL_ALL_GATHER);
+    return ec__comm_leave(comm, comm->ops->all_gather_part(comm, mine, bytes, begin, count, part));
+}
+
+ec_status ec__comm_part_by_broadcasts(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count,
+                                      void *part) {
+    for (int32_t r = 0; r < comm->size; r++) {
+        const ec_comm_share share = ec__comm_share(bytes, begin, count, r);
+        char *to = (char *)part + share.to;
+        if (share.count == 0) continue;
+        if (r == comm->rank) memcpy(to, (const char *)mine + share.from, share.count);
+        EC_RETURN_IF(comm->ops->broadcast(comm, to, share.count, r));
+    }
+    return EC_OK;
+}
+
 ec_status ec__comm_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out) {
     assert(local_leaves >= 1 && count >= 0);
     ec__comm_enter(comm, EC_CALL_ALL_REDUCE_ORDERED);

@@ -32,6 +32,7 @@ typedef struct ec_comm ec_comm;
 typedef struct ec_comm_ops {
     ec_status (*all_gather)(ec_comm *comm, const void *mine, void *all, size_t bytes);
     ec_status (*all_gather_view)(ec_comm *comm, const void *mine, const void **all, size_t bytes);
+    ec_status (*all_gather_part)(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count, void *part);
     ec_status (*all_reduce_ordered)(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
     ec_status (*reduce_scatter_ordered)(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
     ec_status (*all_reduce_fast)(ec_comm *comm, float *x, int64_t count);
@@ -106,6 +107,11 @@ ec_status ec__comm_all_gather(ec_comm *comm, const void *mine, void *all, size_t
 /* Collective. The same, but the result stays in the communicator's memory: *all is valid until the next collective and
  * as long as mine (which is borrowed until then). Inside a node it is written once and read in place by every rank. */
 ec_status ec__comm_all_gather_view(ec_comm *comm, const void *mine, const void **all, size_t bytes);
+
+/* Collective. Bytes begin .. begin + count - 1 of what an all_gather would make of every rank's bytes; part (count) may
+ * not overlap mine. Every rank asks for the same. */
+ec_status ec__comm_all_gather_part(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count,
+                                   void *part);
 
 /* Collective. Sums arrays in the fixed tree of dist/tree.h over all leaves of all ranks (rank 0's first), so the bits
  * do not depend on how the leaves are spread over ranks. leaves: local_leaves arrays of count floats, back to back;

@@ -38,6 +38,13 @@ static ec_status count_all_gather_view(ec_comm *comm, const void *mine, const vo
     return count(comm, others(comm) * (double)bytes);
 }
 
+/* Of the part, all that is not this rank's. */
+static ec_status count_all_gather_part(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t part_bytes,
+                                       void *part) {
+    (void)mine, (void)part;
+    return count(comm, (double)(part_bytes - ec__comm_share(bytes, begin, part_bytes, comm->rank).count));
+}
+
 /* Every rank receives its part of each leaf of the others, then the parts of the sum. */
 static ec_status count_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t floats,
                                           float *out) {
@@ -71,6 +78,7 @@ static void count_close(ec_comm *comm) { free(comm); }
 static const ec_comm_ops count_ops = {
     .all_gather = count_all_gather,
     .all_gather_view = count_all_gather_view,
+    .all_gather_part = count_all_gather_part,
     .all_reduce_ordered = count_all_reduce_ordered,
     .reduce_scatter_ordered = count_reduce_scatter_ordered,
     .all_reduce_fast = count_all_reduce_fast,

@@ -43,6 +43,21 @@ void ec__comm_device_at(ec_comm *host, uint64_t place, uint64_t bytes);
 
 ec_status ec__comm_open_self(ec_comm **out);
 
+/* The bytes of a gathered array's part (ec__comm_all_gather_part) that are one rank's. */
+typedef struct ec_comm_share {
+    size_t from, to, count; /* where they begin among the rank's own, and in the part; how many, perhaps none */
+} ec_comm_share;
+
+static inline ec_comm_share ec__comm_share(size_t bytes, size_t begin, size_t count, int32_t rank) {
+    const size_t first = (size_t)rank * bytes, end = begin + count;
+    const size_t low = first > begin ? first : begin, high = first + bytes < end ? first + bytes : end;
+    return (ec_comm_share){low - first, low - begin, high > low ? high - low : 0};
+}
+
+/* all_gather_part by a broadcast of every rank that has something of it, for host memory. */
+ec_status ec__comm_part_by_broadcasts(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count,
+                                      void *part);
+
 /* For slots that have nothing to do. */
 ec_status ec__comm_nothing(ec_comm *comm);
 ec_status ec__comm_no_mark(ec_comm *comm, int32_t mark);

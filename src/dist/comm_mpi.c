@@ -118,6 +118,7 @@ static void mpi_close(ec_comm *comm) {
 static const ec_comm_ops mpi_ops = {
     .all_gather = mpi_all_gather,
     .all_gather_view = mpi_all_gather_view,
+    .all_gather_part = ec__comm_part_by_broadcasts,
     .all_reduce_ordered = mpi_all_reduce_ordered,
     .reduce_scatter_ordered = mpi_reduce_scatter_ordered,
     .all_reduce_fast = mpi_all_reduce_fast,

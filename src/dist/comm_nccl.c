@@ -78,6 +78,18 @@ done:
     return status;
 }
 
+static ec_status gather_part(ec_nccl_comm *n, const void *mine, size_t bytes, size_t begin, size_t count, void *part) {
+    EC_RETURN_IF(come_to(n, EC_CALL_ALL_GATHER, count));
+    return count ? ec__nccl_link_gather_part(n, mine, bytes, begin, count, part) : EC_OK;
+}
+
+static ec_status nccl_all_gather_part(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count,
+                                      void *part) {
+    ec_nccl_comm *n = ec__nccl(comm);
+    return n->link ? keep(n, gather_part(n, mine, bytes, begin, count, part))
+                   : copy(n, part, (const char *)mine + begin, count);
+}
+
 static ec_status broadcast(ec_nccl_comm *n, void *x, size_t bytes, int32_t root) {
     EC_RETURN_IF(come_to(n, EC_CALL_BROADCAST, bytes));
     return bytes ? ec__nccl_link_broadcast(n, x, bytes, root) : EC_OK;
@@ -154,6 +166,7 @@ static void nccl_close(ec_comm *comm) {
 static const ec_comm_ops nccl_ops = {
     .all_gather = nccl_all_gather,
     .all_gather_view = nccl_all_gather_view,
+    .all_gather_part = nccl_all_gather_part,
     .all_reduce_ordered = ec__nccl_all_reduce_ordered,
     .reduce_scatter_ordered = ec__nccl_reduce_scatter_ordered,
     .all_reduce_fast = nccl_all_reduce_fast,

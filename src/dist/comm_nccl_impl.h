@@ -64,6 +64,9 @@ void ec__nccl_link_abort(ec_nccl_comm *n);
 /* An error that arose meanwhile. */
 ec_status ec__nccl_link_error(ec_nccl_comm *n);
 ec_status ec__nccl_link_all_gather(ec_nccl_comm *n, const void *mine, void *all, size_t bytes);
+/* ec__comm_all_gather_part. */
+ec_status ec__nccl_link_gather_part(ec_nccl_comm *n, const void *mine, size_t bytes, size_t begin, size_t count,
+                                    void *part);
 ec_status ec__nccl_link_broadcast(ec_nccl_comm *n, void *x, size_t bytes, int32_t root);
 ec_status ec__nccl_link_all_reduce(ec_nccl_comm *n, float *x, int64_t count);
 /* Part r of x (count, cut into parts of part elements, the last ones shorter) from rank r to all. */

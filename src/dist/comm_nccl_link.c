@@ -151,6 +151,27 @@ ec_status ec__nccl_link_share_parts(ec_nccl_comm *n, float *x, int64_t part, int
     return end_group(n, broadcast_parts(n, x, part, count));
 }
 
+/* Who has something of it sends it to all. */
+static ec_status broadcast_shares(ec_nccl_comm *n, const char *mine, size_t bytes, size_t begin, size_t count,
+                                  char *part) {
+    for (int32_t r = 0; r < n->base.size; r++) {
+        const ec_comm_share share = ec__comm_share(bytes, begin, count, r);
+        char *to = part + share.to;
+        if (share.count == 0) continue;
+        EC_RETURN_IF(queued(n,
+                            ncclBroadcast(r == n->base.rank ? mine + share.from : to, to, share.count, ncclUint8, r,
+                                          n->link->nccl, n->now->queue),
+                            "ncclBroadcast"));
+    }
+    return EC_OK;
+}
+
+ec_status ec__nccl_link_gather_part(ec_nccl_comm *n, const void *mine, size_t bytes, size_t begin, size_t count,
+                                    void *part) {
+    EC_RETURN_IF(queued(n, ncclGroupStart(), "ncclGroupStart"));
+    return end_group(n, broadcast_shares(n, mine, bytes, begin, count, part));
+}
+
 /* Beginning with the next rank, so that not all send to the same one. */
 static ec_status send_parts(ec_nccl_comm *n, const float *arrays, int32_t array_count, int64_t count, int64_t part,
                             float *received) {

@@ -45,6 +45,7 @@ static void self_close(ec_comm *comm) { free(comm); }
 const ec_comm_ops ec__comm_self_ops = {
     .all_gather = self_all_gather,
     .all_gather_view = self_all_gather_view,
+    .all_gather_part = ec__comm_part_by_broadcasts,
     .all_reduce_ordered = self_all_reduce_ordered,
     .reduce_scatter_ordered = self_all_reduce_ordered,
     .all_reduce_fast = self_all_reduce_fast,

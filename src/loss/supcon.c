@@ -6,6 +6,7 @@
 
 #include "compute/ops_supcon.h"
 #include "core/arena.h"
+#include "loss/supcon_stream.h"
 
 /* Powers of two between the largest and the smallest term of a sum up to which one shift serves all rows: the smallest
  * term, and its quotient by a sum, then stay normal numbers. At unit length this is t >= 0.0251. */
@@ -13,6 +14,8 @@ static const double SHARED_SHIFT_RANGE = 115;
 /* Squared length of a unit vector with what rounding may add, and more. */
 static const float UNIT_NORM2_MOST = 1.01f;
 static const int64_t MOST_ROWS = (int64_t)1 << 30;
+/* Of EC_SUPCON_AUTO. */
+static const double WHOLE_BYTES = (double)(1 << 30), WHOLE_FLOATS = 8;
 
 /* What the host wants to know of a step. */
 typedef struct verdict {
@@ -32,8 +35,11 @@ struct ec_supcon {
     size_t device_bytes, host_bytes;
     void *device, *host;
 
+    int32_t block; /* rows that pass by at a time; 0: embeddings are gathered */
+
     /* Back end memory. */
-    float *z[2]; /* (G, D) of all ranks; unused on one rank */
+    float *z[2];    /* (G, D) of all ranks; NULL on one rank, and where they are streamed */
+    float *landing; /* (block, D) */
     void *scratch;
     char *pieces;         /* ec_supcon_rows of every rank */
     float *weight;        /* (4, G) */
@@ -77,12 +83,13 @@ static ec_supcon_problem problem_of(const ec_supcon *loss, const float *const z[
         .first = loss->comm->rank * (int64_t)loss->rows,
         .rows = loss->rows,
         .intra = {c->weight[EC_IMAGE_TO_IMAGE] > 0, c->weight[EC_MUSIC_TO_MUSIC] > 0},
+        .block = loss->block,
         .cross = c->weight[EC_IMAGE_TO_MUSIC] > 0 || c->weight[EC_MUSIC_TO_IMAGE] > 0,
         .inverse_t = 1 / (double)c->temperature,
         .scale = (float)scale,
         .row_shift = 2 * largest > SHARED_SHIFT_RANGE,
         .shared_shift = (float)largest,
-        .z = {loss->comm->size > 1 ? loss->z[0] : z[0], loss->comm->size > 1 ? loss->z[1] : z[1]},
+        .z = {loss->z[0] ? loss->z[0] : z[0], loss->z[1] ? loss->z[1] : z[1]},
         .scratch = loss->scratch,
     };
 }
@@ -93,8 +100,9 @@ static const float *const no_rows[2] = {NULL, NULL};
 static void place_device(ec_supcon *loss, ec_arena *arena) {
     const ec_supcon_config *c = &loss->config;
     const size_t count = (size_t)c->global_rows * (size_t)c->dim, rows = (size_t)c->global_rows;
-    if (loss->comm->size > 1)
+    if (loss->comm->size > 1 && !loss->block)
         for (int m = 0; m < 2; m++) loss->z[m] = ec__arena_take(arena, count, sizeof(float));
+    if (loss->block) loss->landing = ec__arena_take(arena, (size_t)loss->block * (size_t)c->dim, sizeof(float));
     const ec_supcon_problem problem = problem_of(loss, no_rows);
     loss->scratch = ec__arena_take(
         arena, loss->be->supcon->scratch_bytes(loss->be, &problem, ec__labels_classes(loss->classes_of)->most), 1);
@@ -102,6 +110,30 @@ static void place_device(ec_supcon *loss, ec_arena *arena) {
     loss->weight = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
     loss->shift = ec__arena_take(arena, EC_SUPCON_DIRECTIONS * rows, sizeof(float));
     loss->verdict = ec__arena_take(arena, 1, verdict_bytes(loss));
+}
+
+static size_t device_bytes(ec_supcon *loss) {
+    ec_arena counting = ec__arena_counting();
+    place_device(loss, &counting);
+    return ec__arena_used(&counting);
+}
+
+/* Gathered or streamed? */
+static ec_status choose_block(ec_supcon *loss) {
+    const ec_supcon_config *c = &loss->config;
+    const ec_supcon_stream_ops *stream = loss->be->supcon->stream;
+    const double own = (double)loss->rows * c->dim * sizeof(float);
+    if (c->gather == EC_SUPCON_STREAMED && !stream)
+        return EC_ERROR(EC_ERR_CONFIG,
+                        "distributed.gather = streamed needs a GPU; where the CPU computes, auto and whole are possible");
+    if (c->gather == EC_SUPCON_WHOLE || !stream || loss->comm->size == 1) return EC_OK;
+    if (c->gather == EC_SUPCON_AUTO) {
+        const double whole = (double)device_bytes(loss);
+        if (whole <= WHOLE_BYTES || whole + 4 * own <= WHOLE_FLOATS * own) return EC_OK;
+    }
+    const ec_supcon_problem problem = problem_of(loss, no_rows);
+    loss->block = stream->block_rows(loss->be, &problem);
+    return EC_OK;
 }
 
 static void place_host(ec_supcon *loss, ec_arena *arena) {
@@ -123,10 +155,10 @@ ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *
     if (!(loss->config.norm2_most > 0)) loss->config.norm2_most = UNIT_NORM2_MOST;
     for (int d = 0; d < EC_DIRECTIONS; d++)
         loss->coefficient[d] = (double)config->weight[d] / ((double)config->global_rows * (double)config->temperature);
-    ec_arena device = ec__arena_counting(), host = ec__arena_counting();
-    place_device(loss, &device);
+    EC_TRY(choose_block(loss));
+    ec_arena device, host = ec__arena_counting();
     place_host(loss, &host);
-    loss->device_bytes = ec__arena_used(&device);
+    loss->device_bytes = device_bytes(loss);
     loss->host_bytes = ec__arena_used(&host);
     EC_TRY(be->memory->alloc(be, loss->device_bytes, &loss->device));
     EC_TRY(be->memory->alloc_host(be, loss->host_bytes, &loss->host));
@@ -158,6 +190,8 @@ size_t ec__supcon_bytes(const ec_supcon *loss) {
     return loss->device_bytes + loss->host_bytes + (loss->labels ? ec__labels_bytes(loss->labels) : 0);
 }
 
+bool ec__supcon_streams(const ec_supcon *loss) { return loss->block > 0; }
+
 ec_status ec__supcon_begin(ec_supcon *loss, const int32_t *const label[2], int32_t turn) {
     return ec__labels_begin(loss->labels, label, turn);
 }
@@ -181,6 +215,7 @@ static ec_status inspect(ec_supcon *loss, const float *const z[2]) {
 }
 
 ec_status ec__supcon_gather(ec_supcon *loss, int32_t m, const float *z) {
+    if (loss->block) return EC_OK;
     EC_RETURN_IF(ec__comm_fork(loss->comm));
     return gather(loss, z, loss->z[m], (size_t)loss->rows * (size_t)loss->config.dim * sizeof(float));
 }
@@ -193,16 +228,19 @@ ec_status ec__supcon_enqueue(ec_supcon *loss, const float *const z[2], float *co
     const size_t piece_bytes = ec__supcon_rows_bytes(loss->rows);
     void *piece = loss->pieces + (size_t)loss->comm->rank * piece_bytes;
     const ec_supcon_rows own = ec__supcon_rows_in(piece, loss->rows);
+    const ec_supcon_stream stream = {be, loss->comm, &problem, loss->landing};
 
     EC_RETURN_IF(ec__comm_join(loss->comm));
     EC_RETURN_IF(inspect(loss, z));
     EC_RETURN_IF(ops->prepare(be, &problem));
+    if (loss->block) EC_RETURN_IF(ec__supcon_stream_sums(&stream, classes));
     EC_RETURN_IF(ops->positives(be, &problem, classes, loss->coefficient, &own, grad));
     EC_RETURN_IF(ops->sums(be, &problem, &own));
     EC_RETURN_IF(gather(loss, piece, loss->pieces, piece_bytes));
     EC_RETURN_IF(ops->weights(be, &problem, classes, loss->coefficient, loss->pieces, loss->weight, loss->shift,
                               loss->verdict->losses));
-    return ops->gradient(be, &problem, loss->weight, loss->shift, grad);
+    return loss->block ? ec__supcon_stream_gradient(&stream, loss->weight, loss->shift, grad)
+                       : ops->gradient(be, &problem, loss->weight, loss->shift, grad);
 }
 
 ec_status ec__supcon_tell(ec_supcon *loss, int32_t turn) {

@@ -12,6 +12,7 @@
 #ifndef EC_LOSS_SUPCON_H
 #define EC_LOSS_SUPCON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "compute/backend.h"
@@ -26,6 +27,14 @@ typedef enum ec_direction {
     EC_DIRECTIONS
 } ec_direction;
 
+/* How a rank comes by the embeddings of the others; no bit depends on it. */
+typedef enum ec_supcon_gather {
+    EC_SUPCON_AUTO,     /* streamed on several ranks with a GPU each, where gathering all would hold more than 1 GiB and
+                         * more than 8 b D floats, embeddings and gradients among them; else whole */
+    EC_SUPCON_WHOLE,    /* all of them, while others are still being made */
+    EC_SUPCON_STREAMED, /* block by block, twice; on one rank as the others */
+} ec_supcon_gather;
+
 typedef struct ec_supcon_config {
     /* G, per modality; a multiple of the number of ranks; at least 2 where an intra weight is not 0. */
     int64_t global_rows;
@@ -35,17 +44,21 @@ typedef struct ec_supcon_config {
     float norm2_most;    /* largest squared length of a row that is met; 0: of unit vectors, rounded */
     const ec_labels *labels; /* borrowed: shared with other losses over the same rows; NULL: its own */
     int32_t classes;     /* of its own labels, at most; 0: as many as rows. Costs memory on a GPU */
+    ec_supcon_gather gather;
 } ec_supcon_config;
 
 typedef struct ec_supcon ec_supcon;
 
 /* All memory that the loss will need. be and comm are borrowed and must outlive it. Not collective.
- * EC_ERR_CONFIG for values out of range. */
+ * EC_ERR_CONFIG for values out of range, and for a gather that the back end does not know. */
 ec_status ec__supcon_new(ec_backend *be, ec_comm *comm, const ec_supcon_config *config, ec_supcon **out);
 void ec__supcon_free(ec_supcon *loss); /* accepts NULL */
 
 /* Bytes of back end memory held, and of host memory that it uploads from. */
 size_t ec__supcon_bytes(const ec_supcon *loss);
+
+/* Does it stream? */
+bool ec__supcon_streams(const ec_supcon *loss);
 
 /* Operations of the products that a step makes on this rank. */
 double ec__supcon_flops(const ec_supcon *loss);
@@ -57,7 +70,8 @@ double ec__supcon_flops(const ec_supcon *loss);
  * begin (collective): label[m] (B) are the class labels, any integers, of this rank's rows in modality m, host memory;
  * row b of rank r is global row r * B + b. EC_ERR_DATA for more different ones than announced. A loss over the caller's
  * labels has no begin: theirs takes its place.
- * gather (collective): everybody's z of modality m to everybody, beside what is enqueued between it and enqueue.
+ * gather (collective): everybody's z of modality m to everybody, beside what is enqueued between it and enqueue;
+ * where embeddings are streamed, that is left to enqueue.
  * enqueue (collective): the same z[m] (B, D) rows of unit length, grad[m] (B, D) receives the gradient of the weighted
  * sum of losses with respect to z (z taken as free: no derivative of a normalisation); back end memory.
  * tell: what result needs, to the host.

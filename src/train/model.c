@@ -32,6 +32,14 @@ static ec_optimizer_config optimizer_of(const ec_run *run) {
     };
 }
 
+static ec_supcon_gather gather_of(const ec_config *config) {
+    switch (config->distributed.gather) {
+        case EC_CONFIG_WHOLE: return EC_SUPCON_WHOLE;
+        case EC_CONFIG_STREAMED: return EC_SUPCON_STREAMED;
+        default: return EC_SUPCON_AUTO;
+    }
+}
+
 ec_status ec__run_open_model(ec_run *run) {
     const ec_config_training *t = &run->config->training;
     const ec_heads_config heads =
@@ -49,6 +57,7 @@ ec_status ec__run_open_model(ec_run *run) {
                    [EC_IMAGE_TO_MUSIC] = (float)t->loss_weights.image2audio,
                    [EC_MUSIC_TO_IMAGE] = (float)t->loss_weights.audio2image},
         .classes = ec__cache_info(run->cache[EC_IMAGE])->class_count,
+        .gather = gather_of(run->config),
     };
     EC_RETURN_IF(ec__heads_new(run->be, &heads, (uint64_t)t->seed, &run->heads));
     if (t->init) EC_RETURN_IF(ec__heads_load(run->heads, t->init));

@@ -13,7 +13,7 @@ ec_status ec__train_loss_new(ec_backend *be, ec_comm *comm, const ec_heads_confi
                              const ec_labels *labels, ec_embedding e, ec_supcon **out) {
     ec_supcon_config c = {.global_rows = config->plan.global_rows, .dim = heads->output_dim,
                           .temperature = config->temperature, .labels = labels,
-                          .classes = config->classes};
+                          .classes = config->classes, .gather = config->gather};
     bool used = false;
     for (ec_direction d = 0; d < EC_DIRECTIONS; d++) {
         if (!belongs(heads, e, d)) continue;

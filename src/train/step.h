@@ -16,6 +16,7 @@ typedef struct ec_train_config {
     float temperature;           /* > 0 */
     float weight[EC_DIRECTIONS]; /* of each direction's loss, >= 0, not all 0 */
     int32_t classes;             /* labels have at most so many values; 0: not known */
+    ec_supcon_gather gather;     /* of embeddings */
 } ec_train_config;
 
 typedef struct ec_step_result {

@@ -156,6 +156,8 @@ ec_status ec__backend_open_count(ec_backend *like, ec_tally *tally, ec_backend *
     if (!be) return EC_ERROR(EC_ERR_MEMORY, "no memory for a back end");
     be->like = like;
     be->tally = tally;
+    be->supcon = ec__count_supcon_ops;
+    if (like->supcon->stream) be->supcon.stream = &ec__count_supcon_stream_ops;
     be->base = (ec_backend){
         .name = "count",
         .host = like->host,
@@ -165,7 +167,7 @@ ec_status ec__backend_open_count(ec_backend *like, ec_tally *tally, ec_backend *
         .dense = &ec__count_dense_ops,
         .head = &ec__count_head_ops,
         .optim = &ec__count_optim_ops,
-        .supcon = &ec__count_supcon_ops,
+        .supcon = &be->supcon,
         .encoder = like->encoder,
         .pool = like->pool,
         .main_stream = count_main_stream,

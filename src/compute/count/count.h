@@ -8,6 +8,7 @@
 #define EC_COMPUTE_COUNT_COUNT_H
 
 #include "compute/backend.h"
+#include "compute/ops_supcon.h"
 
 typedef struct ec_tally {
     size_t device_bytes, host_bytes; /* allocated and not yet freed */
@@ -24,12 +25,14 @@ typedef struct ec_count_backend {
     ec_backend base; /* first */
     ec_backend *like;
     ec_tally *tally;
+    ec_supcon_ops supcon; /* with blocks where like has them */
 } ec_count_backend;
 
 extern const ec_dense_ops ec__count_dense_ops;
 extern const ec_head_ops ec__count_head_ops;
 extern const ec_optim_ops ec__count_optim_ops;
 extern const ec_supcon_ops ec__count_supcon_ops;
+extern const ec_supcon_stream_ops ec__count_supcon_stream_ops;
 
 /* One operation of so many products' operations and so many floats read and written. */
 ec_status ec__count(ec_backend *be, double flops, double floats);
