@@ -145,8 +145,7 @@ const ec__key ec__schema[] = {
            "so does all that a CPU computes"),
     CHOICE(distributed.gather, "auto", NAMES("auto", "whole", "streamed"), FREE,
            "embeddings of all ranks, on GPUs: `whole`: gathered and held; `streamed`: passed along in blocks, twice; "
-           "`auto`: streamed where the loss would else hold more than 1 GiB and four times the rank's own embeddings; "
-           "same results; CPUs hold all"),
+           "`auto`: streamed where a rank's loss would else hold more than 1 GiB; same results; CPUs hold all"),
     INT(distributed.threads, "0", 0, 4096, FREE,
          "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
     ABOVE(distributed.deadline_s, "60", 0, 86400, FREE,

@@ -14,8 +14,9 @@ static const double SHARED_SHIFT_RANGE = 115;
 /* Squared length of a unit vector with what rounding may add, and more. */
 static const float UNIT_NORM2_MOST = 1.01f;
 static const int64_t MOST_ROWS = (int64_t)1 << 30;
-/* Of EC_SUPCON_AUTO. */
-static const double WHOLE_BYTES = (double)(1 << 30), WHOLE_FLOATS = 8;
+/* That EC_SUPCON_AUTO holds rather than exchange embeddings twice. Gathered they are more than 8 b D floats on any two
+ * ranks, with the loss's other arrays. */
+static const size_t WHOLE_BYTES = (size_t)1 << 30;
 
 /* What the host wants to know of a step. */
 typedef struct verdict {
@@ -122,15 +123,11 @@ static size_t device_bytes(ec_supcon *loss) {
 static ec_status choose_block(ec_supcon *loss) {
     const ec_supcon_config *c = &loss->config;
     const ec_supcon_stream_ops *stream = loss->be->supcon->stream;
-    const double own = (double)loss->rows * c->dim * sizeof(float);
     if (c->gather == EC_SUPCON_STREAMED && !stream)
         return EC_ERROR(EC_ERR_CONFIG,
                         "distributed.gather = streamed needs a GPU; where the CPU computes, auto and whole are possible");
     if (c->gather == EC_SUPCON_WHOLE || !stream || loss->comm->size == 1) return EC_OK;
-    if (c->gather == EC_SUPCON_AUTO) {
-        const double whole = (double)device_bytes(loss);
-        if (whole <= WHOLE_BYTES || whole + 4 * own <= WHOLE_FLOATS * own) return EC_OK;
-    }
+    if (c->gather == EC_SUPCON_AUTO && device_bytes(loss) <= WHOLE_BYTES) return EC_OK;
     const ec_supcon_problem problem = problem_of(loss, no_rows);
     loss->block = stream->block_rows(loss->be, &problem);
     return EC_OK;

@@ -29,10 +29,9 @@ typedef enum ec_direction {
 
 /* How a rank comes by the embeddings of the others; no bit depends on it. */
 typedef enum ec_supcon_gather {
-    EC_SUPCON_AUTO,     /* streamed on several ranks with a GPU each, where gathering all would hold more than 1 GiB and
-                         * more than 8 b D floats, embeddings and gradients among them; else whole */
+    EC_SUPCON_AUTO,     /* streamed on several GPUs where the loss would else hold more than 1 GiB; else whole */
     EC_SUPCON_WHOLE,    /* all of them, while others are still being made */
-    EC_SUPCON_STREAMED, /* block by block, twice; on one rank as the others */
+    EC_SUPCON_STREAMED, /* block by block, twice; needs a GPU; on one rank as the others */
 } ec_supcon_gather;
 
 typedef struct ec_supcon_config {

@@ -49,7 +49,8 @@ typedef struct call {
     void *to;
     const void *view;
     int64_t count;
-    int32_t number; /* leaves, or root */
+    int32_t number; /* leaves, or root, or the byte that a part begins with */
+    size_t part;    /* bytes of it */
 } call;
 
 static ec_status run_call(void *arg) {
@@ -119,6 +120,36 @@ static void test_all_gather(void **state) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (int recorded = 0; recorded < 2; recorded++) check_gather(sizes[i], recorded, (int)i + 5 * recorded);
     CHECK_OK(ec__comm_all_gather(comm, NULL, NULL, 0));
+}
+
+/* to: the part, from its byte number on. */
+static ec_status gather_part(const call *c) {
+    return ec__comm_all_gather_part(comm, c->from, (size_t)c->count, (size_t)c->number, c->part, c->to);
+}
+
+/* Parts of one rank's bytes, of several, of all, and of none. */
+static void test_gather_part(void **state) {
+    (void)state;
+    enum { BYTES = 1000 };
+    const size_t total = BYTES * (size_t)comm->size;
+    const struct { size_t begin, end; } parts[] = {
+        {0, BYTES}, {3, 5}, {BYTES - 1, total}, {0, total}, {total / 3, total - 17}, {total - 1, total}, {7, 7}};
+    unsigned char *mine = take(BYTES), *all = take(total), *got = take(total);
+    char *x = device_take(BYTES), *to = device_take(total);
+    for (int i = 0; i < (int)(sizeof parts / sizeof parts[0]); i++)
+        for (int recorded = 0; recorded < 2; recorded++) {
+            const size_t begin = parts[i].begin, count = parts[i].end - begin;
+            for (int32_t r = 0; r < comm->size; r++) fill_bytes(all + (size_t)r * BYTES, BYTES, r, 2 * i + recorded);
+            fill_bytes(mine, BYTES, comm->rank, 2 * i + recorded);
+            upload(x, mine, BYTES);
+            run(&(call){.run = gather_part, .from = x, .to = to, .count = BYTES, .number = (int32_t)begin, .part = count},
+                recorded);
+            if (count > 0) download(got, to, count);
+            assert_memory_equal(got, all + begin, count);
+        }
+    free(mine), free(all), free(got);
+    device_free(x);
+    device_free(to);
 }
 
 static ec_status broadcast(const call *c) { return ec__comm_broadcast(comm, c->to, (size_t)c->count, c->number); }
@@ -340,6 +371,7 @@ static void test_sharing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_gather), cmocka_unit_test(test_broadcast), cmocka_unit_test(test_ordered_sums),
+        cmocka_unit_test(test_gather_part),
         cmocka_unit_test(test_fast_sum),   cmocka_unit_test(test_beside),    cmocka_unit_test(test_room),
         cmocka_unit_test(test_meetings),   cmocka_unit_test(test_sharing),
     };

@@ -1,6 +1,9 @@
 /* What the loss costs on a GPU: the operations that it counts, and its memory. */
+#include "compute/count/count.h"
 #include "compute/ops_supcon.h"
 #include "cuda_support.h"
+#include "dist/comm_count.h"
+#include "loss/supcon.h"
 
 /* On one rank 10 G^2 D of narrow rows for the cross-modal pair and 20 for all, 8 and 16 of wide ones, where the
  * diagonal's pieces have both their halves made; what crosses two ranks is made by both. */
@@ -49,7 +52,86 @@ static void test_scratch(void **state) {
     bf16->close(bf16);
 }
 
+/* A loss that is only counted, on one of many GPUs. */
+typedef struct counted {
+    size_t bytes, passed; /* held; received in a step */
+    bool streams;
+} counted;
+
+static counted count_loss(ec_math math, int64_t rows, int32_t dim, int32_t ranks, ec_supcon_gather gather) {
+    const ec_backend_options options = {.math = math};
+    ec_tally tally = {0};
+    ec_exchange exchange = {0};
+    ec_backend *sizes = NULL, *be = NULL;
+    ec_comm *comm = NULL;
+    ec_supcon *loss = NULL;
+    const ec_supcon_config config = {.global_rows = rows, .dim = dim, .temperature = 0.07f, .weight = {1, 1, 1, 1},
+                                     .classes = 100, .gather = gather};
+    CHECK_OK(ec__backend_open_sizes(&options, &sizes));
+    CHECK_OK(ec__backend_open_count(sizes, &tally, &be));
+    CHECK_OK(ec__comm_open_count(ranks, true, &exchange, &comm));
+    CHECK_OK(ec__supcon_new(be, comm, &config, &loss));
+    counted c = {.bytes = ec__supcon_bytes(loss), .streams = ec__supcon_streams(loss)};
+    const float *const z[2] = {NULL, NULL};
+    float *const grad[2] = {NULL, NULL};
+    for (int m = 0; m < 2; m++) CHECK_OK(ec__supcon_gather(loss, m, NULL));
+    CHECK_OK(ec__supcon_enqueue(loss, z, grad));
+    c.passed = (size_t)exchange.bytes;
+    ec__supcon_free(loss);
+    ec__comm_close(comm);
+    be->close(be);
+    sizes->close(sizes);
+    return c;
+}
+
+/* A million rows on 64 GPUs: with embeddings and gradients at most 8 b D floats, and what does not grow with b D.
+ * Floats: of an own row 24 of sums, of a row of all 20 of what ranks tell each other, 8 of weights and shifts, 12 of
+ * the sorted labels on either side; 20 C D of class sums. */
+static void test_stream(void **state) {
+    (void)state;
+    enum { RANKS = 64, CLASSES = 100 };
+    const int64_t rows = 1 << 20, own = rows / RANKS;
+    static const int32_t dims[] = {128, 768};
+    static const ec_math maths[] = {EC_MATH_FLOAT32, EC_MATH_TF32, EC_MATH_BF16};
+    for (int i = 0; i < 6; i++) {
+        const int32_t dim = dims[i % 2];
+        const counted c = count_loss(maths[i / 2], rows, dim, RANKS, EC_SUPCON_AUTO);
+        const counted whole = count_loss(maths[i / 2], rows, dim, RANKS, EC_SUPCON_WHOLE);
+        const double held = (double)c.bytes / sizeof(float) + 4.0 * (double)own * dim;
+        const double most = 8.0 * (double)own * dim + 25.0 * (double)own + 40.2 * (double)rows + 20.0 * CLASSES * dim;
+        assert_true(c.streams && !whole.streams);
+        if (!(held <= most)) fail_msg("D %d, math %d: %g floats, expected at most %g", dim, maths[i / 2], held, most);
+        assert_true((double)whole.bytes > 3 * (double)c.bytes);
+        /* Each pass brings what is not its own, and the gather brings it once. */
+        const double others = 2.0 * (double)(rows - own) * dim * sizeof(float);
+        assert_true((double)(c.passed - whole.passed) == others);
+    }
+}
+
+/* auto: up to 1 GiB all is gathered. On one rank there is nothing to gather. */
+static void test_auto(void **state) {
+    (void)state;
+    assert_false(count_loss(EC_MATH_BF16, 1 << 15, 768, 64, EC_SUPCON_AUTO).streams);
+    assert_true(count_loss(EC_MATH_BF16, 1 << 18, 768, 64, EC_SUPCON_AUTO).streams);
+    assert_true(count_loss(EC_MATH_BF16, 1 << 15, 768, 64, EC_SUPCON_STREAMED).streams);
+    assert_true(count_loss(EC_MATH_BF16, 1 << 20, 128, 2, EC_SUPCON_AUTO).streams);
+    assert_false(count_loss(EC_MATH_BF16, 1 << 20, 128, 1, EC_SUPCON_STREAMED).streams);
+}
+
+static void test_refusal(void **state) {
+    (void)state;
+    ec_comm *comm = NULL;
+    ec_supcon *loss = NULL;
+    const ec_supcon_config config = {.global_rows = 8, .dim = 4, .temperature = 1, .weight = {1, 1, 1, 1},
+                                     .gather = EC_SUPCON_STREAMED};
+    CHECK_OK(ec__comm_open("self", &comm));
+    CHECK_ERROR(ec__supcon_new(test_cpu, comm, &config, &loss), EC_ERR_CONFIG, "needs a GPU");
+    ec__comm_close(comm);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_flops), cmocka_unit_test(test_scratch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_flops),  cmocka_unit_test(test_scratch),
+                                       cmocka_unit_test(test_stream), cmocka_unit_test(test_auto),
+                                       cmocka_unit_test(test_refusal)};
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);
 }

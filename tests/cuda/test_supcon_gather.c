@@ -1,4 +1,4 @@
-/* ranks: 2 3
+/* ranks: 2
  * The loss on several GPUs, embeddings gathered or passed along in blocks: the bits of one GPU, from recordings too. */
 #define _POSIX_C_SOURCE 200112L /* setenv */
 #include <math.h>
@@ -154,15 +154,16 @@ static void check(int64_t rows, int32_t dim, ec_math math, float temperature, co
     }
 }
 
+/* Rows of the last block are few, and all are the last rank's. */
 static void test_narrow(void **state) {
     (void)state;
-    check(552, 12, EC_MATH_BF16, 0.07f, (const float[]){0, 0.4f, 0.6f, 1});
+    check(520, 12, EC_MATH_BF16, 0.07f, (const float[]){0, 0.4f, 0.6f, 1});
 }
 
 static void test_wide(void **state) {
     (void)state;
     setenv("EMOCLIM_SUPCON", "portable", 1);
-    check(522, 130, EC_MATH_BF16, 0.01f, (const float[]){0, 0, 0.5f, 0.5f});
+    check(514, 130, EC_MATH_BF16, 0.01f, (const float[]){0, 0, 0.5f, 0.5f});
     unsetenv("EMOCLIM_SUPCON");
 }
 

@@ -38,6 +38,8 @@ typedef struct outcome {
     char *of; /* losses, weights, shifts, gradients; then sums and positives */
 } outcome;
 
+static bool is_thorough;
+
 static void *take(size_t count, size_t size) {
     void *p = calloc(count + 1, size);
     assert_non_null(p);
@@ -210,25 +212,14 @@ static outcome run(ec_backend *be, const shape *of, int32_t ranks, bool in_block
     return o;
 }
 
-static void check_same(const char *what, const shape *of, const outcome *a, const outcome *b) {
-    assert_int_equal(a->bytes, b->bytes);
-    for (size_t i = 0; i < a->bytes; i++)
-        if (a->of[i] != b->of[i])
-            fail_msg("G %d, D %d, t %g, %s: byte %zu of %zu differs", of->rows, of->dim, of->temperature, what,
-                     i, a->bytes);
-}
-
-/* The smallest blocks that there are, so that there are several. */
-static void check(ec_backend *be, const shape *of, const int32_t *ranks, int count) {
-    outcome one = run(be, of, 1, false);
-    for (int i = 0; i < count; i++) {
-        char what[64];
-        snprintf(what, sizeof what, "blocks on %d ranks", ranks[i]);
-        outcome more = run(be, of, ranks[i], true);
-        check_same(what, of, &one, &more);
-        free(more.of);
-    }
-    free(one.of);
+static void check(ec_backend *be, const shape *of, int32_t ranks) {
+    outcome one = run(be, of, 1, false), more = run(be, of, ranks, true);
+    assert_int_equal(one.bytes, more.bytes);
+    for (size_t i = 0; i < one.bytes; i++)
+        if (one.of[i] != more.of[i])
+            fail_msg("G %d, D %d, t %g in blocks on %d ranks: byte %zu of %zu differs", of->rows, of->dim,
+                     of->temperature, ranks, i, one.bytes);
+    free(one.of), free(more.of);
 }
 
 static ec_backend *open_math(ec_math math, const char *path) {
@@ -244,29 +235,31 @@ static ec_backend *open_math(ec_math math, const char *path) {
 
 static const char *const PATHS[] = {"portable", "hopper"};
 
-/* Two blocks, or three; the last one is not of whole tiles, and ranks' rows begin within tiles. */
+/* Two blocks; the last one is not of whole tiles, and ranks' rows begin within tiles. */
 static void test_narrow(void **state) {
     (void)state;
     static const shape shapes[] = {{540, 20, 5, 0.07, {true, true}, true}, {540, 7, 140, 0.01, {true, false}, true}};
     for (int i = 0; i < 2; i++) {
         ec_backend *be = open_math(EC_MATH_BF16, PATHS[i]);
         if (!be) continue;
-        check(be, &shapes[i], (const int32_t[]){1, 4}, 2);
-        check(be, &shapes[1 - i], (const int32_t[]){3}, 1);
+        check(be, &shapes[i], 4 - i);
+        if (is_thorough) check(be, &shapes[1 - i], 3);
+        if (is_thorough) check(be, &shapes[i], 1);
         be->close(be);
     }
-    static const shape odd = {516, 24, 5, 0.07, {false, true}, true};
-    check(test_cuda, &odd, (const int32_t[]){2}, 1);
+    static const shape odd = {514, 24, 5, 0.07, {false, true}, true};
+    if (is_thorough) check(test_cuda, &odd, 2);
 }
 
-/* Pieces of 256 rows, two a block, of which ranks own parts. */
+/* Pieces of 256 rows, two a block, of which ranks own parts. With a shift a row it shows which side of a piece is its
+ * rows. */
 static void test_wide(void **state) {
     (void)state;
-    static const shape shapes[] = {{540, 136, 5, 0.07, {true, true}, true}, {540, 129, 3, 0.01, {false, true}, true}};
+    static const shape shapes[] = {{540, 129, 3, 0.01, {false, true}, true}, {540, 136, 5, 0.07, {true, true}, true}};
     for (int i = 0; i < 2; i++) {
-        ec_backend *be = open_math(EC_MATH_BF16, PATHS[i]);
+        ec_backend *be = i == 0 || is_thorough ? open_math(EC_MATH_BF16, PATHS[i]) : NULL;
         if (!be) continue;
-        check(be, &shapes[i], (const int32_t[]){4}, 1);
+        check(be, &shapes[i], 4);
         be->close(be);
     }
 }
@@ -301,8 +294,11 @@ static void test_strips(void **state) {
     }
 }
 
-int main(void) {
-    setenv("EMOCLIM_SUPCON_BLOCK", "1", 1);
+/* With an argument, all there is. */
+int main(int argc, char **argv) {
+    (void)argv;
+    is_thorough = argc > 1;
+    setenv("EMOCLIM_SUPCON_BLOCK", "1", 1); /* the smallest blocks that there are */
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_narrow), cmocka_unit_test(test_wide),
                                        cmocka_unit_test(test_strips)};
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);

@@ -60,6 +60,26 @@ static void test_all_gather(void **state) {
     }
 }
 
+/* Parts of one rank's bytes, of several, of all, and of none. */
+static void test_gather_part(void **state) {
+    (void)state;
+    enum { BYTES = 1000 };
+    const size_t total = BYTES * (size_t)comm->size;
+    const struct { size_t begin, end; } parts[] = {
+        {0, BYTES}, {3, 5}, {BYTES - 1, total}, {0, total}, {total / 3, total - 17}, {total - 1, total}, {7, 7}};
+    unsigned char *mine = take(BYTES), *all = take(total), *part = take(total);
+    for (uint32_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const size_t begin = parts[i].begin, count = parts[i].end - begin;
+        for (int32_t r = 0; r < comm->size; r++) fill_bytes(all + (size_t)r * BYTES, BYTES, r, i);
+        fill_bytes(mine, BYTES, comm->rank, i);
+        memset(part, 0xab, total + 1);
+        CHECK_OK(ec__comm_all_gather_part(comm, mine, BYTES, begin, count, part));
+        assert_memory_equal(part, all + begin, count);
+        assert_int_equal(part[count], 0xab);
+    }
+    free(mine), free(all), free(part);
+}
+
 static void test_broadcast(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof gather_sizes / sizeof gather_sizes[0]; i++)
@@ -251,6 +271,7 @@ static void test_share(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_gather),  cmocka_unit_test(test_broadcast),    cmocka_unit_test(test_ordered_sums),
+        cmocka_unit_test(test_gather_part),
         cmocka_unit_test(test_fast_sum),    cmocka_unit_test(test_back_to_back), cmocka_unit_test(test_agree),
         cmocka_unit_test(test_unknown_kind), cmocka_unit_test(test_share),
     };

@@ -197,8 +197,8 @@ static ec_status gradient(ec_backend *be, const ec_supcon_problem *problem, cons
     return gradient_of(be, &plan, problem, NULL, weight, shift, grad);
 }
 
-/* A quarter of the own rows: two blocks and their copy then are little beside them. Whole steps, and pieces (either is
- * a power of 2). EMOCLIM_SUPCON_BLOCK decides otherwise, for tests. */
+/* A quarter of the own rows: a block and its copy then are little beside them. Whole steps, and pieces (either is a
+ * power of 2). EMOCLIM_SUPCON_BLOCK decides otherwise, for tests. */
 static int32_t block_rows(ec_backend *be, const ec_supcon_problem *problem) {
     enum { MOST = 16384, STEP = EC_SUPCON_CUDA_STEP };
     size_t bytes = 0;
