@@ -1,12 +1,13 @@
 /* Device memory, pinned memory, copies.
  *
  * An allocation of device memory is pages of its own between closed ones, filled with bytes 0xff (NaN as a float), its
- * end as near to the closed page as alignment allows. It is open to kernels and copies only. What is freed stays closed
- * for ever. */
+ * end as near to the closed page as alignment allows. It is open to kernels and copies only: while they run, what they
+ * touch is opened when they first touch it, since most of it they leave alone. What is freed stays closed for ever. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,14 +25,16 @@ enum { PAGE = 4096, ALIGN = 256, UNUSED = 0xfd };
 
 struct Allocation {
     size_t bytes;
-    char *pages; /* the open ones */
+    char *pages; /* those between the closed ones */
     size_t page_bytes;
+    bool is_open;
 };
 
 std::map<uintptr_t, Allocation> device_memory;
 std::map<uintptr_t, size_t> pinned_memory;
 std::map<uintptr_t, size_t> freed_memory;
 int open_depth;
+pthread_t opener; /* the thread that kernels run on, where open_depth is above 0 */
 size_t in_use;
 
 /* In 1 GiB steps from EMOCLIM_CUEMU_MEMORY; what a small card has without it. */
@@ -45,21 +48,33 @@ template <class M> auto find_in(M &map, const void *memory) {
     return next == map.begin() ? map.end() : std::prev(next);
 }
 
-void protect(int access) {
-    for (auto &[address, a] : device_memory)
-        if (mprotect(a.pages, a.page_bytes, access) != 0) fail("the protection of device memory cannot be changed");
+void protect(Allocation &a, bool open) {
+    if (mprotect(a.pages, a.page_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
+        fail("the protection of device memory cannot be changed");
+    a.is_open = open;
+}
+
+/* The allocation that has this byte among its pages, be it before its first or behind its last; NULL: none. */
+Allocation *owner(const void *byte) {
+    const auto has = [&](const Allocation &a) { return byte >= a.pages && byte < a.pages + a.page_bytes; };
+    const auto next = device_memory.upper_bound((uintptr_t)byte);
+    if (next != device_memory.end() && has(next->second)) return &next->second;
+    return next != device_memory.begin() && has(std::prev(next)->second) ? &std::prev(next)->second : nullptr;
 }
 
 struct sigaction before;
 
-/* Says whose memory it was, then lets things take their course. */
+/* Opens what a kernel may touch; else says whose memory it was, then lets things take their course. */
 void on_fault(int number, siginfo_t *info, void *context) {
     const char *what = nullptr, *by = running();
+    const bool in_kernel = open_depth > 0 && pthread_equal(pthread_self(), opener);
+    Allocation *mine = in_kernel ? owner(info->si_addr) : nullptr;
+    if (mine && !mine->is_open) return protect(*mine, true);
     const auto d = find_in(device_memory, info->si_addr);
     const auto f = find_in(freed_memory, info->si_addr);
     const uintptr_t at = (uintptr_t)info->si_addr;
     if (d != device_memory.end() && at < (uintptr_t)d->second.pages + d->second.page_bytes + PAGE)
-        what = open_depth ? "touched memory behind or before an allocation of device memory" : "the host touched device memory";
+        what = in_kernel ? "touched memory behind or before an allocation of device memory" : "the host touched device memory";
     else if (f != freed_memory.end() && at < f->first + f->second) what = "device memory was touched after it was freed";
     if (what) {
         fprintf(stderr, "emulated cuda: %s, address %p\n  in %s (EMOCLIM_CUEMU_SEED=%u)\n", what, info->si_addr,
@@ -117,16 +132,19 @@ void check_allocation(uintptr_t address, const Allocation &a) {
 
 void open_memory() {
     if (open_depth++ > 0) return;
+    opener = pthread_self();
     catch_faults();
-    protect(PROT_READ | PROT_WRITE);
 }
 
 void close_memory() {
-    if (--open_depth == 0) protect(PROT_NONE);
+    if (--open_depth > 0) return;
+    for (auto &[address, a] : device_memory)
+        if (a.is_open) protect(a, false);
 }
 
 void check_memory() {
-    for (auto &[address, a] : device_memory) check_allocation(address, a);
+    for (auto &[address, a] : device_memory)
+        if (a.is_open) check_allocation(address, a);
 }
 
 bool is_device(const void *memory, size_t bytes) {
@@ -159,12 +177,13 @@ extern "C" cudaError_t cudaMalloc(void **out, size_t bytes) {
     const size_t rounded = (bytes + ALIGN - 1) / ALIGN * ALIGN, page_bytes = (rounded + PAGE - 1) / PAGE * PAGE;
     char *map = (char *)mmap(nullptr, page_bytes + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) return set_error(cudaErrorMemoryAllocation);
-    Allocation a = {bytes, map + PAGE, page_bytes};
+    Allocation a = {bytes, map + PAGE, page_bytes, false};
     char *memory = a.pages + page_bytes - rounded;
+    madvise(a.pages, page_bytes, MADV_HUGEPAGE);
     if (mprotect(a.pages, page_bytes, PROT_READ | PROT_WRITE) != 0) return set_error(cudaErrorMemoryAllocation);
     memset(memory, 0xff, bytes);
     mark_unused(a, memory, true);
-    if (open_depth == 0) mprotect(a.pages, page_bytes, PROT_NONE);
+    protect(a, false);
     device_memory[(uintptr_t)memory] = a;
     in_use += bytes;
     *out = memory;

@@ -6,9 +6,9 @@
 #define CUEMU_MMA_H
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <vector>
 
 #include "cuemu.h"
@@ -45,21 +45,43 @@ inline float bf16_value(uint32_t pair, unsigned half) {
 
 inline float tf32_value(uint32_t word, unsigned) { return __builtin_bit_cast(float, word & 0xffffe000u); }
 
-/* A lane's words as the VALUES numbers along k that each of them holds: a[half][part of k] of row g + 8 half. */
+/* Sanitizers need not look at numbers that a lane shows: they are the emulation's own. */
+#define CUEMU_OWN __attribute__((no_sanitize("address", "undefined")))
+
+/* A 2 x 2 piece of a product: rows g and g + 8 (or as many more), each with both columns. */
+typedef double Piece __attribute__((vector_size(32)));
+
+/* A lane's words as the VALUES numbers along k that each of them holds: a[part of k][value][half] of row g + 8 half. */
 template <unsigned VALUES> struct Factors {
-    double a[2][2][VALUES], b[2][VALUES];
+    double a[2][VALUES][2], b[2][VALUES];
     bool a_is_zero, b_is_finite;
 };
 
+/* row, column: of the four lanes that hold them. */
+template <unsigned VALUES>
+CUEMU_OWN void add_product(float c[4], const Factors<VALUES> *row, const Factors<VALUES> *const column[2]) {
+    bool idle = true; /* rows past the end of a matrix are many in small tests */
+    for (unsigned k = 0; k < 4; k++) idle = idle && row[k].a_is_zero && column[0][k].b_is_finite && column[1][k].b_is_finite;
+    if (idle) return;
+    Piece sum = {c[0], c[1], c[2], c[3]};
+    for (unsigned part = 0; part < 2; part++)
+        for (unsigned k = 0; k < 4; k++)
+            for (unsigned v = 0; v < VALUES; v++) {
+                const double *a = row[k].a[part][v], b0 = column[0][k].b[part][v], b1 = column[1][k].b[part][v];
+                sum += Piece{a[0], a[0], a[1], a[1]} * Piece{b0, b1, b0, b1};
+            }
+    for (unsigned i = 0; i < 4; i++) c[i] = truncated(sum[i]);
+}
+
 template <unsigned VALUES, float (*value)(uint32_t, unsigned)>
-void multiply(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+CUEMU_OWN void multiply(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
     Factors<VALUES> mine;
     double size_a = 0, size_b = 0;
     for (unsigned v = 0; v < VALUES; v++)
         for (unsigned part = 0; part < 2; part++) {
             for (unsigned half = 0; half < 2; half++) {
-                mine.a[half][part][v] = (double)value(a[half + 2 * part], v);
-                size_a += std::fabs(mine.a[half][part][v]);
+                mine.a[part][v][half] = (double)value(a[half + 2 * part], v);
+                size_a += std::fabs(mine.a[part][v][half]);
             }
             mine.b[part][v] = (double)value(part ? b1 : b0, v);
             size_b += std::fabs(mine.b[part][v]);
@@ -69,15 +91,7 @@ void multiply(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
     const Factors<VALUES> *lanes = show_warp(mine);
     const unsigned lane = thread_number() % 32, g = lane / 4, t = lane % 4;
     const Factors<VALUES> *row = lanes + g * 4, *column[2] = {lanes + 8 * t, lanes + 8 * t + 4};
-    bool idle = true; /* rows past the end of a matrix are many in small tests */
-    for (unsigned k = 0; k < 4; k++) idle = idle && row[k].a_is_zero && column[0][k].b_is_finite && column[1][k].b_is_finite;
-    if (idle) return;
-    double sum[4] = {c[0], c[1], c[2], c[3]};
-    for (unsigned part = 0; part < 2; part++)
-        for (unsigned k = 0; k < 4; k++)
-            for (unsigned v = 0; v < VALUES; v++)
-                for (unsigned i = 0; i < 4; i++) sum[i] += row[k].a[i / 2][part][v] * column[i % 2][k].b[part][v];
-    for (unsigned i = 0; i < 4; i++) c[i] = truncated(sum[i]);
+    add_product<VALUES>(c, row, column);
 }
 
 inline uint64_t row_shown(const void *row) {
@@ -85,23 +99,41 @@ inline uint64_t row_shown(const void *row) {
     return (uint64_t)(uintptr_t)row;
 }
 
+/* What a thread starts in groups, and waits for in their order. Memory is kept from one to the next. */
+template <class T> class Groups {
+    std::vector<T> items;
+    std::vector<size_t> ends; /* of the groups that are closed */
+
+public:
+    void add(const T &item) { items.push_back(item); }
+    void close() { ends.push_back(items.size()); }
+
+    /* Calls end for the items of all closed groups but the latest. */
+    template <class F> void wait(size_t latest, F &&end) {
+        if (ends.size() <= latest) return;
+        const size_t groups = ends.size() - latest, count = ends[groups - 1];
+        for (size_t i = 0; i < count; i++) end(items[i]);
+        items.erase(items.begin(), items.begin() + (std::ptrdiff_t)count);
+        ends.erase(ends.begin(), ends.begin() + (std::ptrdiff_t)groups);
+        for (size_t &e : ends) e -= count;
+    }
+};
+
 struct Copy {
     void *to;
     const void *from;
     size_t bytes;
 };
 
-/* The copies of every thread of the running block: groups, the last one still open. */
-inline std::deque<std::vector<Copy>> &copies_of_thread() {
-    static std::deque<std::vector<Copy>> groups[1024];
-    std::deque<std::vector<Copy>> &mine = groups[thread_number()];
-    if (mine.empty()) mine.emplace_back();
-    return mine;
+/* The copies of the running thread. */
+inline Groups<Copy> &copies_of_thread() {
+    static Groups<Copy> copies[1024];
+    return copies[thread_number()];
 }
 
 inline void start_copy(void *to, const void *from, size_t bytes) {
     if ((uintptr_t)to % bytes != 0 || (uintptr_t)from % bytes != 0) fail("a copy of %zu bytes is not aligned", bytes);
-    copies_of_thread().back().push_back({to, from, bytes});
+    copies_of_thread().add({to, from, bytes});
 }
 
 } // namespace cuemu
@@ -134,14 +166,10 @@ static inline void ec__load_matrices_transposed(uint32_t to[4], const void *row)
 
 static inline void ec__copy16(void *to, const void *from) { cuemu::start_copy(to, from, 16); }
 static inline void ec__copy4(void *to, const void *from) { cuemu::start_copy(to, from, 4); }
-static inline void ec__copy_commit() { cuemu::copies_of_thread().emplace_back(); }
+static inline void ec__copy_commit() { cuemu::copies_of_thread().close(); }
 
 template <int GROUPS> static inline void ec__copy_wait() {
-    auto &groups = cuemu::copies_of_thread();
-    while (groups.size() > (size_t)GROUPS + 1) {
-        for (const cuemu::Copy &copy : groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
-        groups.pop_front();
-    }
+    cuemu::copies_of_thread().wait(GROUPS, [](const cuemu::Copy &copy) { std::memcpy(copy.to, copy.from, copy.bytes); });
 }
 
 static inline uint32_t ec__tf32(float x) { return (__builtin_bit_cast(uint32_t, x) + 0x1000u) & 0xffffe000u; }

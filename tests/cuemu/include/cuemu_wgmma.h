@@ -81,12 +81,29 @@ inline void read_down(const Descriptor &m, unsigned column, double to[2][16]) {
     }
 }
 
-/* What a lane shows of its product to the others of its warp. */
+/* What a lane shows of its product to the others of its warp, and then its share of B, of which all need all. */
 struct ShownProduct {
     uint64_t a, b;
     uint32_t words[4];
     bool add;
 };
+struct ShownColumns {
+    double column[4][16];
+};
+
+/* d += (or =) a B, for a lane's rows and its two of each 8 columns. */
+CUEMU_OWN inline void add_columns(const Product &p, const double a[2][16], const ShownColumns *lanes, unsigned t) {
+    const unsigned share = p.columns / 32;
+    for (unsigned n = 0; n < p.columns / 8; n++) {
+        const unsigned first = 8 * n + 2 * t;
+        const double *b0 = lanes[first / share].column[first % share], *b1 = b0 + 16;
+        float *d = p.d + 4 * n;
+        Piece sum = {};
+        if (p.add) sum = Piece{d[0], d[1], d[2], d[3]};
+        for (unsigned k = 0; k < 16; k++) sum += Piece{a[0][k], a[0][k], a[1][k], a[1][k]} * Piece{b0[k], b1[k], b0[k], b1[k]};
+        for (unsigned i = 0; i < 4; i++) d[i] = truncated(sum[i]);
+    }
+}
 
 inline void perform(const Product &p) {
     ShownProduct mine = {p.a, p.b, {}, p.add};
@@ -94,7 +111,7 @@ inline void perform(const Product &p) {
     const ShownProduct *lanes = show_warp(mine);
     const unsigned thread = thread_number(), lane = thread % 32, warp = thread / 32 % 4, g = lane / 4, t = lane % 4;
     if (lanes[0].a != p.a || lanes[0].b != p.b || lanes[0].add != p.add) fail("lanes 0 and %u bring different products", lane);
-    double a[2][16], b[2][16];
+    double a[2][16];
     for (unsigned half = 0; half < 2; half++) {
         if (!p.a_words) {
             read_along(Descriptor(p.a), 16 * warp + g + 8 * half, a[half]);
@@ -104,29 +121,24 @@ inline void perform(const Product &p) {
             a[half][k] = (double)bf16_value(lanes[4 * g + k % 8 / 2].words[half + k / 8 * 2], k % 2);
     }
     const Descriptor columns(p.b, p.depth_down);
-    for (unsigned n = 0; n < p.columns / 8; n++) {
-        if (p.depth_down) read_down(columns, 8 * n + 2 * t, b);
-        else
-            for (unsigned i = 0; i < 2; i++) read_along(columns, 8 * n + 2 * t + i, b[i]);
-        for (unsigned i = 0; i < 4; i++) {
-            double sum = p.add ? (double)p.d[4 * n + i] : 0.;
-            for (unsigned k = 0; k < 16; k++) sum += a[i / 2][k] * b[i % 2][k];
-            p.d[4 * n + i] = truncated(sum);
-        }
+    const unsigned share = p.columns / 32; /* 4 or 2 */
+    ShownColumns own;
+    for (unsigned c = 0; c < share; c++) {
+        if (!p.depth_down) read_along(columns, lane * share + c, own.column[c]);
+        else if (c % 2 == 0) read_down(columns, lane * share + c, &own.column[c]);
     }
+    add_columns(p, a, show_warp(own), t);
 }
 
-/* The products of every thread of the running block: groups, the last one still open. */
+/* The products of the running thread. */
 struct Products {
-    std::deque<std::vector<Product>> groups;
+    Groups<Product> groups;
     bool fenced;
 };
 
 inline Products &products_of_thread() {
     static Products products[1024];
-    Products &mine = products[thread_number()];
-    if (mine.groups.empty()) mine.groups.emplace_back();
-    return mine;
+    return products[thread_number()];
 }
 
 inline void start_product(const Product &p) {
@@ -134,18 +146,14 @@ inline void start_product(const Product &p) {
     if (!mine.fenced) fail("the first product of a group without wgmma.fence before it");
     count_products(1);
     if (asynchronous_at_once()) perform(p);
-    mine.groups.back().push_back(p);
+    mine.groups.add(p);
 }
 
 inline void wait_products(size_t groups) {
-    Products &mine = products_of_thread();
-    while (mine.groups.size() > groups + 1) {
-        for (const Product &p : mine.groups.front()) {
-            if (!asynchronous_at_once()) perform(p);
-            count_products(-1);
-        }
-        mine.groups.pop_front();
-    }
+    products_of_thread().groups.wait(groups, [](const Product &p) {
+        if (!asynchronous_at_once()) perform(p);
+        count_products(-1);
+    });
 }
 
 } // namespace cuemu
@@ -165,7 +173,7 @@ template <int COUNT> static inline void ec__more_registers() { static_assert(COU
 
 static inline void ec__wgmma_fence() { cuemu::products_of_thread().fenced = true; }
 static inline void ec__wgmma_commit() {
-    cuemu::products_of_thread().groups.emplace_back();
+    cuemu::products_of_thread().groups.close();
     cuemu::products_of_thread().fenced = false;
 }
 template <int GROUPS> static inline void ec__wgmma_wait() { cuemu::wait_products(GROUPS); }
