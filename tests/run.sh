@@ -25,19 +25,23 @@ wanted() { # LABEL: is it asked for?
     return 1
 }
 
-# Adds up what a test program said of itself.
-run_ctest() { # PRESET JOBS ARGS...
-    local preset=$1 jobs=$2 total bad
-    shift 2
-    ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@" 2>&1 | tee "$log"
-    total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$log")
-    bad=$(sed -n 's/.*, \([0-9]*\) tests failed out of [0-9]*$/\1/p' "$log")
+run_ctest() { # FOLDER ARGS...: tests of build/FOLDER
+    local none=error
+    [ ${#labels[@]} -eq 0 ] || none=ignore # few labels have tests of both kinds, see below
+    ctest --test-dir "build/$1" -j 2 --output-on-failure --no-tests=$none "${@:2}" 2>&1
+}
+
+# Adds up what ctest said.
+count() { # LOG
+    local total bad out
+    [ ${#labels[@]} -eq 0 ] || ! grep -q '^No tests were found' "$1" || return 0
+    total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$1")
+    bad=$(sed -n 's/.*, \([0-9]*\) tests failed out of [0-9]*$/\1/p' "$1")
     if [ -z "$total" ]; then # ctest itself did not come to an end
         failed=$((failed + 1))
         return
     fi
-    local out
-    out=$(grep -c '\*\*\*Skipped' "$log")
+    out=$(grep -c '\*\*\*Skipped' "$1")
     passed=$((passed + total - bad - out))
     failed=$((failed + bad))
     skipped=$((skipped + out))
@@ -51,37 +55,67 @@ launch/build.sh release || exit 1
 if wanted cluster && [ "$(id -u)" -eq 0 ]; then
     launch/setup.sh --cluster || echo "Not all packages for the cluster tests could be installed; tests say what they miss" >&2
 fi
-# What later parts need is built meanwhile, in the time that tests leave: many wait for clocks and for each other.
-declare -A builds=()
-build_meanwhile() { # NAME COMMAND...
-    nice -n 19 "${@:2}" >"$work/$1" 2>&1 &
-    builds[$1]=$!
-}
-is_built() { # NAME
-    wait "${builds[$1]}" || { cat "$work/$1"; return 1; }
-}
-! wanted sanitize || build_meanwhile asan launch/build.sh asan sanitized
-! wanted fuzz || build_meanwhile fuzz tests/fuzz/run.sh build
-
-pattern= without=(-LE '^slow$')
-! wanted slow || without=()
+pattern= without=slow
 for label in unit golden dist cli fault cuemu gpu cluster slow; do
     if wanted $label; then pattern="${pattern:+$pattern|}^$label\$"; fi
 done
-[ -z "$pattern" ] || run_ctest release 2 -L "$pattern" "${without[@]}"
+! wanted slow || without=none
 
+# Most tests wait, for clocks and for each other. What only computes (label "computing"), and what has to be built,
+# takes the time that they leave, and gives way to them.
+meanwhile() { # NAME COMMAND...: what it says is left in $work/NAME, and how it ended in $work/NAME.status
+    local status=0
+    "${@:2}" >"$work/$1" 2>&1 || status=$?
+    echo $status >"$work/$1.new"
+    mv "$work/$1.new" "$work/$1.status"
+}
+has_succeeded() { # NAME: waits for its end
+    until [ -e "$work/$1.status" ]; do sleep 0.1; done
+    [ "$(cat "$work/$1.status")" -eq 0 ] || { cat "$work/$1"; return 1; }
+}
+sanitized='^(unit|numeric)\.|^cuemu\.(emulation|.*\.0)$|^dist\.test_comm\.2$'
+compute() {
+    renice -n 19 -p $BASHPID >/dev/null
+    ! wanted fuzz || meanwhile fuzz tests/fuzz/run.sh build &
+    ! wanted sanitize || meanwhile asan launch/build.sh asan sanitized
+    # In a folder of its own: two at a time would write the same notes.
+    [ -z "$pattern" ] || meanwhile computed run_ctest release/tests -L "$pattern" -L '^computing$' -LE "^$without\$"
+    if wanted sanitize && [ "$(cat "$work/asan.status")" -eq 0 ]; then
+        meanwhile sanitized run_ctest asan/tests -L '^computing$' -R "$sanitized"
+    fi
+    wait
+}
+compute &
+meanwhile=$!
+
+if [ -n "$pattern" ]; then
+    run_ctest release -L "$pattern" -LE "^($without|computing)\$" | tee "$log"
+    count "$log"
+fi
 if wanted sanitize; then
     echo "== Under AddressSanitizer and UndefinedBehaviorSanitizer: unit, golden, emulated CUDA and one test on ranks"
-    if is_built asan; then
-        run_ctest asan 2 -R '^(unit|numeric)\.|^cuemu\.(emulation|.*\.0)$|^dist\.test_comm\.2$'
+    if has_succeeded asan; then
+        run_ctest asan -LE '^computing$' -R "$sanitized" | tee "$log"
+        count "$log"
     else
         failed=$((failed + 1))
     fi
 fi
 if wanted fuzz; then
     echo "== Readers of foreign files, fuzzed"
-    fuzz() { is_built fuzz && tests/fuzz/run.sh; }
+    fuzz() { has_succeeded fuzz && tests/fuzz/run.sh; }
     run_part fuzz
+fi
+wait "$meanwhile"
+if [ -n "$pattern" ]; then
+    echo "== Meanwhile, what only computes"
+    cat "$work/computed"
+    count "$work/computed"
+fi
+if [ -e "$work/asan.status" ] && [ "$(cat "$work/asan.status")" -eq 0 ]; then
+    echo "== The same under sanitizers"
+    cat "$work/sanitized"
+    count "$work/sanitized"
 fi
 if wanted valgrind; then
     echo "== Under valgrind"

@@ -1,5 +1,5 @@
 /* Checkpoints: what is saved is loaded, bit for bit, or the reason is told; nothing half-written is ever taken for
- * one. */
+ * one. ctest: clock */
 #define _GNU_SOURCE
 #include "support.h"
 

@@ -1,5 +1,5 @@
 /* Feature caches: built by any number of parts and through any interruption to the same bytes; read back exactly;
- * damage and lies are named. */
+ * damage and lies are named. ctest: clock */
 #define _GNU_SOURCE
 #include "support.h"
 

@@ -1,4 +1,4 @@
-/* The loader: batches that do not depend on timing or ranks, errors that arrive, threads that end. */
+/* The loader: batches that do not depend on timing or ranks, errors that arrive, threads that end. ctest: clock */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
