@@ -1,5 +1,6 @@
 /* emoclim plan: memory, exchange and time of a configuration on so many ranks, without running it. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "cli/commands.h"
@@ -88,6 +89,9 @@ static ec_status time_plan(const cli_session *s, const ec_machine *machine, plan
     ec_machine m = *machine;
     if (m.memory == 0) EC_RETURN_IF(cli_measure_memory(s->be, s->comm, ec__plan_in_use(&p->plan), &m.memory));
     ec__plan_time(&p->plan, &m, s->be->width(s->be));
+    if (!isfinite(p->plan.time.total))
+        return EC_ERROR(EC_ERR_USAGE, "no time can be told of a step at %g GFLOPS, %g GB/s of memory and %g GB/s between "
+                        "ranks: greater rates expected", m.flops * 1e-9, m.memory * 1e-9, m.bus * 1e-9);
     p->memory = m.memory;
     return EC_OK;
 }

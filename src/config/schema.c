@@ -128,7 +128,7 @@ const ec__key ec__schema[] = {
     INT(training.validation_batches, "10", 1, 1000000, FREE, "batches that the validation loss is the mean of"),
     PATH(training.init, "null", DYNAMICS, "HDF5 or safetensors file of initial weights of the heads; null: random"),
 
-    PATH(logging.folder, "runs/emoclim", FREE, "folder of the run: log, metrics, resolved configuration"),
+    PATH(logging.folder, "runs/emoclim", FREE, "folder of the run: metrics.jsonl, config.yaml (as resolved), checkpoints"),
     INT(logging.every, "20", 1, MOST_STEPS, FREE, "steps between two lines of metrics"),
     CHOICE(logging.level, "info", NAMES("debug", "info", "warn", "error"), FREE, "lowest level that is logged"),
 

@@ -1,6 +1,7 @@
 /* One value: from YAML text to a typed field. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,10 @@ static ec_status set_real(const ec__key *key, ec__scalar s, double *field) {
     if (value < key->low || value > key->high || (key->low_open && value == key->low) ||
         (key->high_open && value == key->high))
         return unexpected(key, s, "");
+    /* Arithmetic is float32: what it takes for a limit that is excluded, or for 0, would be another setting. */
+    const bool for_zero = value != 0 && fabs(value) < (double)FLT_MIN;
+    if (for_zero || (key->high_open && (double)(float)value >= key->high))
+        return unexpected(key, s, for_zero ? "; float32 has nothing so near to 0" : "; float32 rounds it to that limit");
     *field = value == 0 ? 0 : value; /* no negative zero: it would print and hash differently */
     return EC_OK;
 }

@@ -41,25 +41,34 @@ done:
 
 const char *ec__atomic_path(const ec_atomic_file *file) { return file->temporary; }
 
-static ec_status sync_path(const char *path, int flags) {
-    int fd = open(path, flags | O_CLOEXEC);
-    if (fd < 0) return EC_ERROR(EC_ERR_IO, "cannot open %s to flush it: %s", path, strerror(errno));
-    int failed = fsync(fd) != 0 ? errno : 0;
-    close(fd);
-    /* Some file systems refuse fsync on a folder; the rename is then as durable as they make it. */
-    if (failed && failed != EINVAL) return EC_ERROR(EC_ERR_IO, "cannot flush %s to disk: %s", path, strerror(failed));
+/* Opens path to flush it. */
+static ec_status open_to_flush(const char *path, int flags, int *fd) {
+    *fd = open(path, flags | O_CLOEXEC);
+    if (*fd < 0) return EC_ERROR(EC_ERR_IO, "cannot open %s to flush it: %s", path, strerror(errno));
     return EC_OK;
 }
+
+/* Some file systems refuse fsync on a folder; the rename is then as durable as they make it. */
+static bool flush(int fd) { return fsync(fd) == 0 || errno == EINVAL; }
 
 ec_status ec__file_publish(const char *temporary, const char *path) {
     ec_status status = EC_OK;
     char *folder = NULL;
+    int file_fd = -1, folder_fd = -1;
     EC_TRY(ec__path_folder(path, &folder));
-    EC_TRY(sync_path(temporary, O_RDONLY));
+    EC_TRY(open_to_flush(temporary, O_RDONLY, &file_fd));
+    EC_TRY(open_to_flush(folder, O_RDONLY | O_DIRECTORY, &folder_fd)); /* what can fail before the rename, fails there */
+    if (!flush(file_fd)) EC_FAIL(EC_ERR_IO, "cannot flush %s to disk: %s", temporary, strerror(errno));
     if (rename(temporary, path) != 0)
         EC_FAIL(EC_ERR_IO, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
-    EC_TRY(sync_path(folder, O_RDONLY | O_DIRECTORY));
+    if (!flush(folder_fd))
+        EC_FAIL(EC_ERR_IO,
+                "%s is complete and has its name, but its folder cannot be flushed to disk (%s): a loss of power may "
+                "take it back",
+                path, strerror(errno));
 done:
+    if (folder_fd >= 0) close(folder_fd);
+    if (file_fd >= 0) close(file_fd);
     free(folder);
     return status;
 }
@@ -176,6 +185,7 @@ ec_status ec__pread_exact(int fd, const char *name, void *into, size_t count, in
 ec_status ec__make_folders(const char *path) {
     ec_status status = EC_OK;
     char *partial = NULL;
+    if (!*path) EC_FAIL(EC_ERR_IO, "cannot create a folder without a name");
     EC_TRY(ec__format(&partial, "%s", path));
     for (char *p = partial + 1; ; p++) {
         if (*p != '/' && *p != '\0') continue;

@@ -16,14 +16,16 @@ typedef struct ec_atomic_file ec_atomic_file;
  * EC_ERR_IO when the folder cannot be written. */
 ec_status ec__atomic_open(const char *path, ec_atomic_file **out);
 const char *ec__atomic_path(const ec_atomic_file *file);
-ec_status ec__atomic_commit(ec_atomic_file *file); /* fsync, rename, fsync of the folder; on error the old file stays */
+ec_status ec__atomic_commit(ec_atomic_file *file); /* as ec__file_publish; on error the temporary file is removed */
 void ec__atomic_discard(ec_atomic_file *file);     /* accepts NULL */
 
 /* Removes what killed writers left of path, PATH.tmp.NUMBER: only for a path that no other process writes now. */
 void ec__atomic_sweep(const char *path);
 
-/* Gives a complete file its name: fsync, rename, fsync of the folder. Both names are on one file system. On error the
- * file keeps its temporary name. */
+/* Gives a complete file its name: fsync, rename, fsync of the folder. Both names are on one file system. On EC_ERR_IO
+ * the file keeps its temporary name and what was under path stays, but for one case: where the folder cannot be flushed
+ * after the rename, the new file has its name and stays (going back could fail as well, and would lose a good file); it
+ * may be used, but a loss of power may bring back what was there before. The message says so. */
 ec_status ec__file_publish(const char *temporary, const char *path);
 
 /* Writes bytes under path atomically. */
@@ -40,7 +42,7 @@ bool ec__file_exists(const char *path);
 /* Reads exactly count bytes at offset; end of file before that is EC_ERR_DATA. name only for the message. */
 ec_status ec__pread_exact(int fd, const char *name, void *into, size_t count, int64_t offset);
 
-/* Creates path and its missing parents as folders. */
+/* Creates path and its missing parents as folders. EC_ERR_IO where that cannot be, and for an empty path. */
 ec_status ec__make_folders(const char *path);
 
 /* folder/name, or name alone where it is absolute or folder is empty or NULL. Owned by the caller. */

@@ -124,8 +124,8 @@ ec_status ec__checkpoint_mark_best(const char *folder, const char *from) {
         if (errno == ENOENT) EC_FAIL(EC_ERR_IO, "cannot keep %s as the best: it does not exist", from);
         EC_TRY(copy(from, best));
     } else {
-        EC_TRY(ec__file_publish(temporary, best));
-        unlink(temporary); /* a rename between two links of one file does nothing */
+        status = ec__file_publish(temporary, best);
+        unlink(temporary); /* on error; and a rename between two links of one file does nothing */
     }
 done:
     free(temporary);

@@ -37,7 +37,7 @@ static ec_status save(const ec_checkpoint_writer *writer) {
     ec_status status = EC_OK;
     long long step = (long long)writer->meta.step;
     if (ec__checkpoint_save_step(writer->folder, &writer->meta, writer->array, writer->count, writer->best) != EC_OK) {
-        ec__error_prefix("the checkpoint after step %lld was not saved, those before it are as they were: ", step);
+        ec__error_prefix("saving the checkpoint after step %lld failed, those before it are as they were: ", step);
         EC_TRY(ec_error_last()->code);
     }
     EC_TRY(ec__checkpoint_prune(writer->folder, &writer->keep, writer->meta.step));
@@ -182,7 +182,7 @@ static void stop_thread(ec_checkpoint_writer *writer) {
     pthread_cond_broadcast(&writer->changed);
     pthread_mutex_unlock(&writer->lock);
     pthread_join(writer->thread, NULL);
-    if (writer->error.code != EC_OK) ec__log(EC_LOG_ERROR, "the last checkpoint was not saved: %s", writer->error.text);
+    if (writer->error.code != EC_OK) ec__log(EC_LOG_ERROR, "saving the last checkpoint failed: %s", writer->error.text);
 }
 
 void ec__checkpoint_writer_free(ec_checkpoint_writer *writer) {

@@ -56,5 +56,6 @@ awk -v m="$(field memory_gb_s plan1024.json)" 'BEGIN { exit !(m > 0.1) }' || fai
 
 refuses 2 'legal numbers of ranks' plan run.yaml -n 3
 refuses 2 'a number from 1' plan run.yaml -n many
+refuses 2 'no time can be told of a step at 1e-310 GFLOPS' plan run.yaml --flops 1e-310 --memory 2 --operation 3 --json
 refuses 3 'nowhere.h5' plan run.yaml dataset.image_cache=nowhere.h5
 finish

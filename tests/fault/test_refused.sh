@@ -61,15 +61,22 @@ for fault in open:EROFS open:EDQUOT write:ENOSPC write:EDQUOT truncate:ENOSPC cl
     what="checkpoint, $kind, $error"
     train_with 1 "$kind" "$(within_second "$kind")" "FAULT_DO=$error" FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
     ends 4 train.log
-    matches train.log "the checkpoint after step 20 was not saved.*step-000000000020\.h5.*$(text_of "$error")"
+    matches train.log "saving the checkpoint after step 20 failed.*step-000000000020\.h5.*$(text_of "$error")"
     [ -e disturbed/checkpoints/step-000000000010.h5 ] || complain "the checkpoint before is lost"
     [ ! -e disturbed/checkpoints/step-000000000060.h5 ] || complain "the run went on to its end"
     goes_on
 done
+# The new checkpoint has its name, and may lose it with the power: the run says so, and goes on from it.
+what="checkpoint, the folder's flush"
+train_with 1 sync "$(($(within_second sync) + 1))" FAULT_DO=EIO FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
+ends 4 train.log
+matches train.log "saving the checkpoint after step 20 failed.*step-000000000020\.h5 is complete and has its name, but its folder.*Input/output error"
+goes_on
+matches on.log "step 20"
 what="checkpoint on 2 ranks, write, ENOSPC"
 train_with 2 write "$(within_second write)" FAULT_DO=ENOSPC FAULT_FOR=0 -- train train.yaml logging.folder=disturbed
 ends 4 train.log
-matches train.log "the checkpoint after step 20 was not saved.*No space left on device"
+matches train.log "saving the checkpoint after step 20 failed.*No space left on device"
 no_orphans
 goes_on
 
@@ -96,12 +103,12 @@ ends 0 train.log
 what="checkpoint, going on"
 train_with 1 sync "$(within_second sync)" FAULT_DO=EIO -- train train.yaml logging.folder=disturbed checkpoint.on_error=continue
 ends 0 train.log
-matches train.log "error: the checkpoint after step 20 was not saved.*Input/output error; the run goes on"
+matches train.log "error: saving the checkpoint after step 20 failed.*Input/output error; the run goes on"
 [ "$(digest disturbed)" = "$whole" ] || complain "other weights"
 train_with 1 write "$(within_second write)" FAULT_DO=ENOSPC FAULT_FOR=0 -- train train.yaml logging.folder=disturbed checkpoint.on_error=continue
 ends 4 train.log
-matches train.log "error: the checkpoint after step 30 was not saved"
-matches train.log "emoclim train: the checkpoint after step 60 was not saved"
+matches train.log "error: saving the checkpoint after step 30 failed"
+matches train.log "emoclim train: saving the checkpoint after step 60 failed"
 goes_on
 
 what="a read-only folder"

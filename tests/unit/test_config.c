@@ -151,6 +151,11 @@ static const struct {
     {CACHES "full_model:\n  dropout: 1\n", "full_model.dropout: found \"1\", expected a number at least 0 and below 1"},
     {CACHES "full_model:\n  dropout: -0.1\n", "full_model.dropout: found \"-0.1\""},
     {CACHES "training:\n  beta1: 1.0\n", "training.beta1: found \"1.0\""},
+    {CACHES "training:\n  beta1: 0.99999999\n", "below 1; float32 rounds it to that limit"},
+    {CACHES "training:\n  eps: 1e-50\n", "training.eps: found \"1e-50\", expected a number above 0 and at most 1; "
+     "float32 has nothing so near to 0"},
+    {CACHES "training:\n  gradient_clip: 1e-45\n", "training.gradient_clip: found \"1e-45\", expected a number of at "
+     "least 0; float32 has nothing so near to 0"},
     {CACHES "training:\n  loss_weights: {image2image: -1}\n", "training.loss_weights.image2image: found \"-1\""},
     {CACHES "distributed: {deadline_s: 0}\n", "distributed.deadline_s: found \"0\""},
     /* truth values, choices, texts, lists */
@@ -339,7 +344,7 @@ static void test_print_reads_back(void **state) {
         CACHES,
         "dataset:\n  image_cache: \"q\\\"\\\\ #: '\xC3\xA9\\u2028\\uFEFF\"\n  audio_cache: 'null'\n"
         "  class_names: [\"yes\", '~', '1', -, 'a: b', \"[x\", '\xE6\xAD\x8C', ' lead', 'trail ']\n"
-        "training: {learning_rate: 0.1000000000000000055, eps: 1e-300, weight_decay: 0.3, gradient_clip: 1e11}\n",
+        "training: {learning_rate: 0.1000000000000000055, eps: 1.1e-30, weight_decay: 0.3, gradient_clip: 1e11}\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         char *once = NULL, *twice = NULL, first[EC_SHA256_HEX], second[EC_SHA256_HEX];

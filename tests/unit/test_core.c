@@ -101,6 +101,7 @@ static void test_atomic_file(void **state) {
     CHECK_ERROR(ec__file_read(path, 2, &text, &count), EC_ERR_DATA, "at most 2");
     CHECK_ERROR(ec__file_read("/nonexistent/x", 2, &text, &count), EC_ERR_DATA, "/nonexistent/x");
     CHECK_ERROR(ec__file_write("/nonexistent/x", "", 0), EC_ERR_IO, "/nonexistent/x");
+    CHECK_ERROR(ec__make_folders(""), EC_ERR_IO, "a folder without a name");
     free(path);
 }
 
