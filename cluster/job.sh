@@ -163,8 +163,10 @@ job_mpirun() { # ARGUMENTS of emoclim...
     job_finish
 }
 
-# The same by srun, which speaks PMIx with MPI.
+# The same by srun, which speaks PMIx with MPI. How its daemons gather what ranks tell each other at the start: by default
+# Slurm mixes two ways, and with 22.05 on busy nodes one start in seven then crashed in MPI_Init, of any program.
 job_srun() { # ARGUMENTS of emoclim...
+    export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-tree}
     job_count_start
     job_run srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="$job_threads" --ntasks="$job_ranks" \
         "$emoclim" "$@" "distributed.threads=$job_threads"

@@ -46,8 +46,9 @@ const ec__key ec__schema[] = {
          "stopping"),
     CHOICE(dataset.on_corrupt, "stop", NAMES("stop", "skip"), FREE,
            "what training does about a block of a cache that does not have its checksum; `skip`: other rows of the "
-           "same class take the place of its rows, the same ones on any number of ranks; with training.indices always "
-           "`stop`"),
+           "same class take the place of its rows, the same ones on any number of ranks; a block that was sound when it "
+           "was first read and cannot be read later ends the run all the same, for steps have used it; with "
+           "training.indices always `stop`"),
 
     INT(image_augment.views, "1", 1, 64, DYNAMICS,
         "stored views of a picture, all alike as its encoder is not trained here; training draws one of them"),
