@@ -262,7 +262,7 @@ __device__ __forceinline__ void sum_columns_shifted(const place &at, const side 
 template <bool ROW_SHIFT, int TILES>
 __device__ __forceinline__ void keep_rows(const arguments &p, const place &at, int row, int begin,
                                           const row_sums &rows) {
-#pragma unroll
+#pragma unroll 1
     for (int r = 0; r < 2 * TILES; r++) {
         shifted total = {rows.sum[r][own_slot()], rows.shift[r][own_slot()]};
 #pragma unroll
@@ -321,7 +321,6 @@ __device__ __forceinline__ void sum_pair(const arguments &p, const row_pair &pai
                                          shared_memory<NARROW> *shared) {
     float y[TILES][WIDE];
     row_sums &rows = shared->sums;
-    int begin = pair.begin; /* the first column whose terms are not kept yet */
     begin_rows(rows, 2 * TILES);
     for (int column = pair.begin; column < pair.end; column += TILE) {
         const bool for_columns = is_for_columns(p, pair, column);
@@ -350,11 +349,9 @@ __device__ __forceinline__ void sum_pair(const arguments &p, const row_pair &pai
             warp_arrives(&shared->parts_ring.full[part->slot()]);
             part->count++;
         }
-        const int next = column + TILE;
-        if (!pair.for_rows || (next < pair.end && !ends_part(next, p.strip))) continue;
-        keep_rows<ROW_SHIFT, TILES>(p, here(), pair.row, begin, rows);
+        if (!pair.for_rows || column + TILE < min(pair.end, part_end(column, p.strip))) continue;
+        keep_rows<ROW_SHIFT, TILES>(p, here(), pair.row, max(pair.begin, part_begin(column, p.strip)), rows);
         begin_rows(rows, 2 * TILES);
-        begin = next;
     }
 }
 

@@ -193,7 +193,7 @@ __device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int 
         load_panel<TILE>(to, p.z[1] + (begin + tile * TILE) * p.pitch + k * ROW_BYTES, p.pitch);
         if (!p.resident) load_panel<TILE>(to + PANEL_BYTES, rows_from + k * ROW_BYTES, p.pitch);
     };
-    int k = 0, column = begin, part = begin; /* part: the first column whose terms are not kept yet */
+    int k = 0, column = begin;
     const auto compute = [&](int, int stage) {
         const char *columns = stages + stage * (p.resident ? PANEL_BYTES : 2 * PANEL_BYTES);
         if (k == 0) y.zero();
@@ -210,13 +210,12 @@ __device__ __forceinline__ void sum_tiles(const sums_arguments &p, int row, int 
             __syncthreads();
             keep_columns<ROW_SHIFT>(p, row, column, shared);
         }
+        if (for_rows && column + TILE >= min(end, part_end(column, p.strip))) {
+            keep_rows<ROW_SHIFT>(p, at, row, max(begin, part_begin(column, p.strip)), rows, shared);
+            rows.begin();
+        }
         k = 0;
         column += TILE;
-        if (for_rows && (column >= end || ends_part(column, p.strip))) {
-            keep_rows<ROW_SHIFT>(p, at, row, part, rows, shared);
-            rows.begin();
-            part = column;
-        }
     };
     pipeline<STAGES>(tiles * panels, load, compute);
 }

@@ -49,9 +49,13 @@ static __device__ __forceinline__ void keep_sum(const sums_place &to, int strip,
     to.shift[at] = part.shift;
 }
 
-/* Do the terms of columns before column end a part of a row's sum over a strip? */
-static __device__ __forceinline__ bool ends_part(int column, int strip) {
-    return column % EC_SUPCON_CUDA_STEP == 0 || column % strip == 0;
+/* A row's sum over a strip is put together of parts. Where the part begins and ends that has the terms of a column. */
+static __device__ __forceinline__ int part_begin(int column, int strip) {
+    return max(column / EC_SUPCON_CUDA_STEP * EC_SUPCON_CUDA_STEP, column / strip * strip);
+}
+
+static __device__ __forceinline__ int part_end(int column, int strip) {
+    return min((column / EC_SUPCON_CUDA_STEP + 1) * EC_SUPCON_CUDA_STEP, (column / strip + 1) * strip);
 }
 
 /* Does a part that begins there begin the row's sum over a strip? same: a modality with itself, whose rows of tiles
