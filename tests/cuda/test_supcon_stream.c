@@ -251,8 +251,8 @@ static void test_narrow(void **state) {
     if (is_thorough) check(test_cuda, &odd, 2);
 }
 
-/* Pieces of 256 rows, two a block, of which ranks own parts. With a shift a row it shows which side of a piece is its
- * rows. */
+/* Pieces of 256 rows, two a block, of which ranks own parts. Then of 128, in float32, and with a shift a row: the last
+ * bits show which side of a piece is its rows. */
 static void test_wide(void **state) {
     (void)state;
     static const shape shapes[] = {{540, 129, 3, 0.01, {false, true}, true}, {540, 136, 5, 0.07, {true, true}, true}};
@@ -262,6 +262,8 @@ static void test_wide(void **state) {
         check(be, &shapes[i], 4);
         be->close(be);
     }
+    static const shape few = {260, 129, 3, 0.01, {false, true}, true};
+    check(test_cuda, &few, 2);
 }
 
 /* Strips of six tiles, longer than a step and no multiple of one: sums of a rank that begins within a tile. */
