@@ -148,7 +148,8 @@ const ec__key ec__schema[] = {
            "embeddings of all ranks, on GPUs: `whole`: gathered and held; `streamed`: passed along in blocks, twice; "
            "`auto`: streamed where a rank's loss would else hold more than 1 GiB; same results; CPUs hold all"),
     INT(distributed.threads, "0", 0, 4096, FREE,
-         "CPU threads of a rank; 0: the processors of the host shared by its ranks"),
+         "CPU threads of a rank; 0: the processors of the host shared by its ranks; with a GPU up to 8 of them "
+         "read batches"),
     ABOVE(distributed.deadline_s, "60", 0, 86400, FREE,
           "seconds without a sign of life after which ranks that wait for another end the run"),
     ABOVE(distributed.patience_s, "3600", 0, 8640000, FREE,

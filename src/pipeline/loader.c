@@ -140,6 +140,11 @@ static void set_sizes(ec_loader *l) {
     l->slots = EC_LOADER_READY + l->in_use;
 }
 
+int32_t ec__loader_threads(int32_t processors) {
+    enum { MOST = 8 };
+    return processors < 3 ? 1 : processors <= MOST ? processors - 1 : MOST;
+}
+
 size_t ec__loader_bytes(const ec_loader_config *config, const ec_row_source source[EC_MODALITIES]) {
     ec_loader l = {0};
     ec_arena plan = ec__arena_counting();

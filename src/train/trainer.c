@@ -41,12 +41,9 @@ static ec_status open_model(ec_run *run) {
     return ec__validator_new(run, &run->validator);
 }
 
-/* Threads that read batches. A GPU leaves those of the host free, and at a batch of some thousands one thread does not
- * keep up with it; one of them stays for what the host tells the GPU. A CPU computes with all of them, and slowly. */
+/* A GPU leaves the threads of the host free. A CPU computes with all of them, and slowly. */
 static int32_t loader_threads(const ec_run *run) {
-    enum { MOST = 8 };
-    const int32_t free = run->be->native_queue(run->be) ? ec__pool_threads(run->be->pool) - 1 : 1;
-    return free < 1 ? 1 : free < MOST ? free : MOST;
+    return run->be->native_queue(run->be) ? ec__loader_threads(ec__pool_threads(run->be->pool)) : 1;
 }
 
 static ec_status open_loader(ec_run *run) {

@@ -48,6 +48,14 @@ same six1 six3
 for ranks in 1 2; do train 0 "$ranks" "multi$ranks" full_model.multi_task=true; done
 same multi1 multi2
 
+# float16 features go to the GPU as they are: the same bits as the same numbers in float32.
+for type in float16 rounded; do
+    mkdir -p "$type"
+    "$programs/make_caches" "$type" 400 47 33 "$type"
+    train 0 2 "as-$type" dataset.image_cache="$type/images.h5" dataset.audio_cache="$type/music.h5"
+done
+same as-float16 as-rounded
+
 # Stopped after two steps, gone on with on other ranks.
 train 0 4 moved training.max_steps=2
 train 0 2 moved --resume auto

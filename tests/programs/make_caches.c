@@ -1,11 +1,14 @@
-/* Writes two caches of clustered features for tests of the program: make_caches FOLDER ROWS IMAGE_WIDTH MUSIC_WIDTH.
- * ROWS images and as many tracks of 6 classes; of ten rows seven are for training, two for validation, one for tests.
+/* Writes two caches of clustered features for tests of the program: make_caches FOLDER ROWS IMAGE_WIDTH MUSIC_WIDTH
+ * [float16|rounded]. ROWS images and as many tracks of 6 classes; of ten rows seven are for training, two for
+ * validation, one for tests. Stored as float32, if nothing is said; "rounded" has the numbers of "float16" as float32.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cache/cache_format.h"
 #include "cache_files.h"
+#include "core/half.h"
 #include "core/rng.h"
 #include "support.h"
 
@@ -17,7 +20,7 @@ static uint8_t split_of(int64_t row) {
 
 /* A centre for each class, and noise of twice its size around it. */
 static void make(const char *folder, const char *name, const char *modality, uint32_t number, int64_t rows,
-                 int64_t width) {
+                 int64_t width, const char *type) {
     char path[4096];
     float *x = malloc(sizeof *x * (size_t)(rows * width)), *centre = malloc(sizeof *centre * (size_t)(CLASSES * width));
     int32_t *label = malloc(sizeof *label * (size_t)rows);
@@ -31,20 +34,27 @@ static void make(const char *folder, const char *name, const char *modality, uin
         for (int64_t j = 0; j < width; j++)
             x[r * width + j] = centre[label[r] * width + j] + 2 * (float)ec__rng_normal(&rng);
     }
+    for (int64_t i = 0; i < rows * width && *type; i++) {
+        uint16_t half;
+        ec__float_to_half(&x[i], &half, 1);
+        ec__half_to_float(&half, &x[i], 1);
+    }
     const test_cache cache = {.modality = modality, .rows = rows, .width = width, .classes = CLASSES, .features = x,
-                              .label = label, .split = split};
+                              .half = strcmp(type, "float16") == 0, .label = label, .split = split};
     snprintf(path, sizeof path, "%s/%s", folder, name);
     test_write_cache(path, &cache);
     free(x), free(centre), free(label), free(split);
 }
 
 int main(int argc, char **argv) {
-    int64_t rows = argc == 5 ? atoll(argv[2]) : 0;
+    const char *type = argc == 6 ? argv[5] : "";
+    int64_t rows = argc == 5 || argc == 6 ? atoll(argv[2]) : 0;
+    if (*type && strcmp(type, "float16") != 0 && strcmp(type, "rounded") != 0) rows = 0;
     if (rows < 1 || atoll(argv[3]) < 1 || atoll(argv[4]) < 1) {
-        fprintf(stderr, "usage: make_caches FOLDER ROWS IMAGE_WIDTH MUSIC_WIDTH\n");
+        fprintf(stderr, "usage: make_caches FOLDER ROWS IMAGE_WIDTH MUSIC_WIDTH [float16|rounded]\n");
         return 2;
     }
-    make(argv[1], "images.h5", "image", 0, rows, atoll(argv[3]));
-    make(argv[1], "music.h5", "music", 1, rows, atoll(argv[4]));
+    make(argv[1], "images.h5", "image", 0, rows, atoll(argv[3]), type);
+    make(argv[1], "music.h5", "music", 1, rows, atoll(argv[4]), type);
     return 0;
 }

@@ -27,7 +27,7 @@ void test_write_cache(const char *path, const test_cache *c) {
     ec_cache_part *part = NULL;
     const ec_cache_spec spec = {
         .identity = {.modality = c->modality, .encoder = "test", .encoder_sha256 = sum, .preprocessing = "{}",
-                     .manifest_sha256 = sum, .dtype = EC_H5_F32, .views = 1, .width = c->width},
+                     .manifest_sha256 = sum, .dtype = c->half ? EC_H5_F16 : EC_H5_F32, .views = 1, .width = c->width},
         .rows = c->rows,
         .id = (const char *const *)id,
         .label = c->label,

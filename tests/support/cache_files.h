@@ -2,6 +2,7 @@
 #ifndef EC_TEST_CACHE_FILES_H
 #define EC_TEST_CACHE_FILES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct test_cache {
@@ -9,7 +10,8 @@ typedef struct test_cache {
     int64_t rows;
     int64_t width;
     int32_t classes;
-    const float *features; /* (rows, width); stored as float32 */
+    const float *features; /* (rows, width); stored as float32 unless half is set */
+    bool half;             /* stored as float16 */
     const int32_t *label;  /* (rows) in [0, classes) */
     const uint8_t *split;  /* (rows) ec_split */
 } test_cache;
