@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/bench.h"
+#include "cli/consistency.h"
 #include "compute/cpu/peak.h"
 #include "compute/ops_dense.h"
 #include "core/clock.h"
@@ -173,6 +174,7 @@ ec_status bench_open(bench_place *place, ec_comm **comm, ec_backend **be) {
                                         .math = (ec_math)place->math,
                                         .deterministic = !place->fast};
     EC_RETURN_IF(ec__comm_agree(*comm, ec__backend_open_with(bench_devices[place->device], &options, be)));
+    EC_RETURN_IF(cli_agree_on_kernels(*comm, *be));
     EC_RETURN_IF(ec__comm_open_over(*comm, (*be)->native_queue(*be), comm));
     return EC_OK;
 }

@@ -1,11 +1,14 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/consistency.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "compute/ops_supcon.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/sha256.h"
 
 enum { MOST_BYTES = 1 << 30 }; /* of a program */
@@ -17,11 +20,16 @@ typedef struct card {
     char config[EC_SHA256_HEX];
 } card;
 
+/* text: zeros. */
+static void host_name(char *text, size_t size) {
+    if (gethostname(text, size - 1) != 0) snprintf(text, size, "unknown");
+}
+
 static ec_status write_card(const ec_config *config, card *mine) {
     ec_status status = EC_OK;
     char *program = NULL;
     size_t bytes = 0;
-    if (gethostname(mine->host, sizeof mine->host - 1) != 0) strcpy(mine->host, "unknown");
+    host_name(mine->host, sizeof mine->host);
     /* The link leads to the file that this process was started from, even where another has taken its name. */
     EC_TRY(ec__file_read("/proc/self/exe", MOST_BYTES, &program, &bytes));
     EC_TRY(ec__sha256_bytes(program, bytes, mine->program));
@@ -75,4 +83,35 @@ ec_status cli_check_consistency(ec_comm *comm, const ec_config *config) {
 done:
     free(all);
     return status;
+}
+
+/* What a rank tells of its kernels. */
+typedef struct choice {
+    char host[64];
+    int32_t special;
+} choice;
+
+static void warn_of(const choice *all, int32_t size, int32_t portable) {
+    char more[64] = "";
+    int32_t odd = 0;
+    while (all[odd].special) odd++;
+    if (portable > 1) snprintf(more, sizeof more, " and %d more of %d ranks", portable - 1, size);
+    EC_WARN("host %s (rank %d)%s does without the SupCon kernels for compute capability 9.0: so do all, since the bits "
+            "of the portable ones are others. EMOCLIM_SUPCON=portable on every rank says so beforehand",
+            all[odd].host, odd, more);
+}
+
+ec_status cli_agree_on_kernels(ec_comm *comm, ec_backend *be) {
+    const void *gathered = NULL;
+    choice mine = {.special = be->supcon->special(be)};
+    int32_t portable = 0;
+    if (comm->size == 1) return EC_OK;
+    host_name(mine.host, sizeof mine.host);
+    EC_RETURN_IF(ec__comm_all_gather_view(comm, &mine, &gathered, sizeof mine));
+    const choice *all = gathered;
+    for (int32_t r = 0; r < comm->size; r++) portable += !all[r].special;
+    if (portable == 0 || portable == comm->size) return EC_OK;
+    if (comm->rank == 0) warn_of(all, comm->size, portable);
+    be->supcon->use_portable(be);
+    return EC_OK;
 }

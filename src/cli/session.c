@@ -85,6 +85,7 @@ ec_status cli_session_open(const cli_session_options *options, cli_session *out)
     EC_TRY(cli_check_consistency(out->comm, options->config));
     EC_TRY(open_backend(options, out));
     EC_TRY(check_alike(out->comm, out->be));
+    EC_TRY(cli_agree_on_kernels(out->comm, out->be));
     if (!out->no_device) EC_TRY(ec__comm_open_over(out->comm, out->be->native_queue(out->be), &out->comm));
 done:
     return status;

@@ -109,6 +109,11 @@ typedef struct ec_supcon_stream_ops {
 } ec_supcon_stream_ops;
 
 struct ec_supcon_ops {
+    /* Whether the kernels that the back end chose for itself are others than its portable ones, whose bits differ; and
+     * to have the portable ones from now on, before anything else was asked of this table. */
+    bool (*special)(const ec_backend *be);
+    void (*use_portable)(ec_backend *be);
+
     const ec_supcon_stream_ops *stream; /* NULL: this back end wants all rows at once */
 
     /* Scratch for problems of these sizes in at most so many classes. z and scratch are not looked at. */

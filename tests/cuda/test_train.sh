@@ -68,6 +68,25 @@ for precision in tf32 bf16; do
     [ "$(digest "$precision")" != "$(digest cuda)" ] || complain "$precision changes nothing"
 done
 
+# A rank that does without the kernels for compute capability 9.0 takes the others along: the bits stay those of one rank.
+EMOCLIM_SUPCON=portable train 0 1 portable distributed.precision=bf16
+if [ "$(digest portable)" != "$(digest bf16)" ]; then # or there are no others
+    cat >odd_one.sh <<'SH'
+#!/usr/bin/env bash
+[ "${OMPI_COMM_WORLD_RANK:-}" != 1 ] || export EMOCLIM_SUPCON=portable
+exec "$@"
+SH
+    code=0
+    "$mpirun" 2 bash odd_one.sh "$emoclim" train run.yaml logging.folder=odd distributed.precision=bf16 >odd.log 2>&1 \
+        </dev/null || code=$?
+    [ "$code" -eq 0 ] || complain "ranks with other kernels: exit code $code: $(tail -c 600 odd.log)"
+    matches odd.log "host $(uname -n) \(rank 1\) does without the SupCon kernels for compute capability 9\.0: so do all"
+    [ "$(digest odd)" = "$(digest portable)" ] || complain "ranks with other kernels computed other bits"
+    train 0 2 alike distributed.precision=bf16
+    [ "$(digest alike)" = "$(digest bf16)" ] || complain "2 ranks with the kernels for 9.0 computed other bits than one"
+    if grep 'does without' alike.log; then complain "ranks with the same kernels are told of others"; fi
+fi
+
 # Evaluation, where "auto" takes the GPU: the items are so few that no rank among them hangs on last bits.
 checkpoint=$(ls cuda/checkpoints/step-*.h5 | tail -n 1)
 "$emoclim" eval retrieval --json -c "$checkpoint" >eval

@@ -84,7 +84,16 @@ static ec_status block_gradient(ec_backend *be, const ec_supcon_problem *p, cons
 const ec_supcon_stream_ops ec__count_supcon_stream_ops = {
     .block_rows = block_rows, .take = take, .sums = block_sums, .gradient = block_gradient};
 
+static bool special(const ec_backend *be) {
+    const ec_backend *imitated = ((const ec_count_backend *)(const void *)be)->like;
+    return imitated->supcon->special(imitated);
+}
+
+static void use_portable(ec_backend *be) { like(be)->supcon->use_portable(like(be)); }
+
 const ec_supcon_ops ec__count_supcon_ops = {
+    .special = special,
+    .use_portable = use_portable,
     .scratch_bytes = scratch_bytes,
     .reserve = reserve,
     .flops = flops,

@@ -245,7 +245,17 @@ static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t d
     return EC_OK;
 }
 
+/* What a processor can do is not asked again: its kernels are those of its kind. */
+static bool special(const ec_backend *be) {
+    (void)be;
+    return false;
+}
+
+static void use_portable(ec_backend *be) { (void)be; }
+
 const ec_supcon_ops ec__cpu_supcon_ops = {
+    .special = special,
+    .use_portable = use_portable,
     .scratch_bytes = scratch_bytes,
     .reserve = reserve,
     .flops = flops,

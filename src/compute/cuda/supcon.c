@@ -234,7 +234,13 @@ static ec_status block_gradient(ec_backend *be, const ec_supcon_problem *problem
 static const ec_supcon_stream_ops stream_ops = {
     .block_rows = block_rows, .take = take, .sums = block_sums, .gradient = block_gradient};
 
+static bool special(const ec_backend *be) { return ((const ec_cuda_backend *)(const void *)be)->hopper; }
+
+static void use_portable(ec_backend *be) { ec__cuda(be)->hopper = false; }
+
 const ec_supcon_ops ec__cuda_supcon_ops = {
+    .special = special,
+    .use_portable = use_portable,
     .stream = &stream_ops,
     .scratch_bytes = scratch_bytes,
     .reserve = reserve,
