@@ -153,6 +153,12 @@ ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count) {
     return ec__comm_leave(comm, comm->ops->all_reduce_fast(comm, x, count));
 }
 
+ec_status ec__comm_all_reduce_pieces(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces,
+                                     float *to) {
+    ec__comm_enter(comm, from ? EC_CALL_ALL_REDUCE_ORDERED : EC_CALL_ALL_REDUCE_FAST);
+    return ec__comm_leave(comm, comm->ops->all_reduce_pieces(comm, from, piece, pieces, to));
+}
+
 ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root) {
     assert(root >= 0 && root < comm->size);
     ec__comm_enter(comm, EC_CALL_BROADCAST);
@@ -198,6 +204,15 @@ void ec__comm_device_at(ec_comm *host, uint64_t place, uint64_t bytes) {
 
 ec_status ec__comm_nothing(ec_comm *comm) {
     (void)comm;
+    return EC_OK;
+}
+
+ec_status ec__comm_piece_by_piece(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces, float *to) {
+    for (int32_t i = 0; i < pieces; i++) {
+        const int64_t at = piece[i].at, count = piece[i].count;
+        if (from) EC_RETURN_IF(comm->ops->all_reduce_ordered(comm, from + at, 1, count, to + at));
+        else EC_RETURN_IF(comm->ops->all_reduce_fast(comm, to + at, count));
+    }
     return EC_OK;
 }
 

@@ -29,6 +29,11 @@
 
 typedef struct ec_comm ec_comm;
 
+/* Elements [at, at + count) of an array. */
+typedef struct ec_comm_piece {
+    int64_t at, count;
+} ec_comm_piece;
+
 typedef struct ec_comm_ops {
     ec_status (*all_gather)(ec_comm *comm, const void *mine, void *all, size_t bytes);
     ec_status (*all_gather_view)(ec_comm *comm, const void *mine, const void **all, size_t bytes);
@@ -36,6 +41,7 @@ typedef struct ec_comm_ops {
     ec_status (*all_reduce_ordered)(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
     ec_status (*reduce_scatter_ordered)(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
     ec_status (*all_reduce_fast)(ec_comm *comm, float *x, int64_t count);
+    ec_status (*all_reduce_pieces)(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces, float *to);
     ec_status (*broadcast)(ec_comm *comm, void *x, size_t bytes, int32_t root);
     ec_status (*barrier)(ec_comm *comm);
     ec_status (*fork)(ec_comm *comm);
@@ -127,6 +133,11 @@ ec_status ec__comm_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t 
 /* Collective. x (count) becomes the sum over ranks, in an order of the library's choice. */
 ec_status ec__comm_all_reduce_fast(ec_comm *comm, float *x, int64_t count);
 
+/* Collective. Sums over ranks of several pieces of an array, of which each rank has one, in one go: that costs less than
+ * one by one where an exchange takes time whatever its size. Ordered, with from as leaves (one a rank) and to as out
+ * above; or, where from is NULL, in place and in the library's order. Pieces do not overlap. */
+ec_status ec__comm_all_reduce_pieces(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces, float *to);
+
 /* Collective. Rank root's bytes to all. */
 ec_status ec__comm_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root);
 ec_status ec__comm_barrier(ec_comm *comm);
@@ -143,8 +154,9 @@ ec_status ec__comm_join(ec_comm *comm);
 ec_status ec__comm_milestone(ec_comm *comm);
 ec_status ec__comm_pass_milestone(ec_comm *comm);
 
-/* Makes ready for ordered sums of so many arrays of count floats a rank, and for smaller ones, so that they allocate
- * nothing: to be called before a recording that contains them. Not collective. Without an effect for host memory. */
+/* Makes ready for ordered sums of so many arrays of count floats a rank (in p pieces: of p * size fewer), and for
+ * smaller ones, so that they allocate nothing: to be called before a recording that contains them. Not collective.
+ * Without an effect for host memory. */
 ec_status ec__comm_prepare(ec_comm *comm, int32_t local_leaves, int64_t count);
 
 /* Waits until the queue has come to the end of what was enqueued; to be used in place of the back end's own synchronize

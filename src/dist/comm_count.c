@@ -64,6 +64,14 @@ static ec_status count_all_reduce_fast(ec_comm *comm, float *x, int64_t floats) 
     return count(comm, 2 * others(comm) * (double)floats * sizeof(float) / comm->size);
 }
 
+/* One collective. */
+static ec_status count_all_reduce_pieces(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces,
+                                         float *to) {
+    int64_t floats = 0;
+    for (int32_t i = 0; i < pieces; i++) floats += piece[i].count;
+    return from ? count_all_reduce_ordered(comm, from, 1, floats, to) : count_all_reduce_fast(comm, to, floats);
+}
+
 static ec_status count_broadcast(ec_comm *comm, void *x, size_t bytes, int32_t root) {
     (void)x, (void)root;
     return count(comm, (double)bytes);
@@ -82,6 +90,7 @@ static const ec_comm_ops count_ops = {
     .all_reduce_ordered = count_all_reduce_ordered,
     .reduce_scatter_ordered = count_reduce_scatter_ordered,
     .all_reduce_fast = count_all_reduce_fast,
+    .all_reduce_pieces = count_all_reduce_pieces,
     .broadcast = count_broadcast,
     .barrier = count_barrier,
     .fork = ec__comm_nothing,

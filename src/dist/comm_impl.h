@@ -58,6 +58,9 @@ static inline ec_comm_share ec__comm_share(size_t bytes, size_t begin, size_t co
 ec_status ec__comm_part_by_broadcasts(ec_comm *comm, const void *mine, size_t bytes, size_t begin, size_t count,
                                       void *part);
 
+/* For all_reduce_pieces where an exchange costs little. */
+ec_status ec__comm_piece_by_piece(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces, float *to);
+
 /* For slots that have nothing to do. */
 ec_status ec__comm_nothing(ec_comm *comm);
 ec_status ec__comm_no_mark(ec_comm *comm, int32_t mark);

@@ -122,6 +122,7 @@ static const ec_comm_ops mpi_ops = {
     .all_reduce_ordered = mpi_all_reduce_ordered,
     .reduce_scatter_ordered = mpi_reduce_scatter_ordered,
     .all_reduce_fast = mpi_all_reduce_fast,
+    .all_reduce_pieces = ec__comm_piece_by_piece,
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
     .fork = ec__comm_nothing,

@@ -170,6 +170,7 @@ static const ec_comm_ops nccl_ops = {
     .all_reduce_ordered = ec__nccl_all_reduce_ordered,
     .reduce_scatter_ordered = ec__nccl_reduce_scatter_ordered,
     .all_reduce_fast = nccl_all_reduce_fast,
+    .all_reduce_pieces = ec__nccl_all_reduce_pieces,
     .broadcast = nccl_broadcast,
     .barrier = nccl_barrier,
     .fork = nccl_fork,

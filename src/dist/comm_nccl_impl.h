@@ -49,6 +49,8 @@ ec_status ec__nccl_room(ec_nccl_comm *n, size_t bytes, void **out);
 ec_status ec__nccl_all_reduce_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count, float *out);
 ec_status ec__nccl_reduce_scatter_ordered(ec_comm *comm, float *leaves, int32_t local_leaves, int64_t count,
                                           float *out);
+ec_status ec__nccl_all_reduce_pieces(ec_comm *comm, float *from, const ec_comm_piece *piece, int32_t pieces,
+                                     float *to);
 
 /* comm_nccl_sharing.c. Collective over host. Do two ranks share a GPU? An error on all of them, unless they were asked
  * to by EMOCLIM_SHARE_GPU=1: NCCL is then told that they are on different hosts. */
@@ -75,6 +77,10 @@ ec_status ec__nccl_link_share_parts(ec_nccl_comm *n, float *x, int64_t part, int
  * received + r * arrays * part. This rank's own are left to the caller. */
 ec_status ec__nccl_link_exchange(ec_nccl_comm *n, const float *arrays, int32_t array_count, int64_t count, int64_t part,
                                  float *received);
+/* What is called between the two becomes one launch of NCCL's. The end, which takes the status of what was called, must
+ * come in any case. */
+ec_status ec__nccl_link_together(ec_nccl_comm *n);
+ec_status ec__nccl_link_together_end(ec_nccl_comm *n, ec_status status);
 void ec__nccl_about(char *text, size_t size);
 
 /* Elements of part r. */

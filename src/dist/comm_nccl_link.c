@@ -15,6 +15,7 @@ enum { ABORT_S = 2 };
 
 struct ec_nccl_link {
     ncclComm_t nccl;
+    bool together; /* between ec__nccl_link_together and its end */
     bool aborted;
 };
 
@@ -28,7 +29,7 @@ static ec_status failed(ec_nccl_comm *n, ncclResult_t result, const char *call) 
 /* The outcome of a call, waited for. */
 static ec_status settle(ec_nccl_comm *n, ncclResult_t result, const char *call) {
     ec_status status = EC_OK;
-    if (result == ncclSuccess) return EC_OK;
+    if (result == ncclSuccess || (result == ncclInProgress && n->link->together)) return EC_OK;
     ec_nccl_wait wait = ec__nccl_wait_begin(n);
     while (result == ncclInProgress && status == EC_OK) {
         ncclResult_t state = ncclSuccess;
@@ -196,6 +197,17 @@ ec_status ec__nccl_link_exchange(ec_nccl_comm *n, const float *arrays, int32_t a
                                  float *received) {
     EC_RETURN_IF(queued(n, ncclGroupStart(), "ncclGroupStart"));
     return end_group(n, send_parts(n, arrays, array_count, count, part, received));
+}
+
+ec_status ec__nccl_link_together(ec_nccl_comm *n) {
+    EC_RETURN_IF(queued(n, ncclGroupStart(), "ncclGroupStart"));
+    n->link->together = true;
+    return EC_OK;
+}
+
+ec_status ec__nccl_link_together_end(ec_nccl_comm *n, ec_status status) {
+    n->link->together = false;
+    return end_group(n, status);
 }
 
 void ec__nccl_about(char *text, size_t size) {

@@ -55,4 +55,14 @@ ec_status ec__nccl_link_exchange(ec_nccl_comm *n, const float *arrays, int32_t a
     return missing();
 }
 
+ec_status ec__nccl_link_together(ec_nccl_comm *n) {
+    (void)n;
+    return missing();
+}
+
+ec_status ec__nccl_link_together_end(ec_nccl_comm *n, ec_status status) {
+    (void)n;
+    return status;
+}
+
 void ec__nccl_about(char *text, size_t size) { snprintf(text, size, "no NCCL in this build"); }

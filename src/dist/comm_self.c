@@ -49,6 +49,7 @@ const ec_comm_ops ec__comm_self_ops = {
     .all_reduce_ordered = self_all_reduce_ordered,
     .reduce_scatter_ordered = self_all_reduce_ordered,
     .all_reduce_fast = self_all_reduce_fast,
+    .all_reduce_pieces = ec__comm_piece_by_piece,
     .broadcast = self_broadcast,
     .barrier = ec__comm_nothing,
     .fork = ec__comm_nothing,

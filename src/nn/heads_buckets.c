@@ -78,7 +78,8 @@ int64_t ec__heads_largest_sum(const ec_heads_pass *pass) {
     int64_t most = 0;
     if (!ec__pass_in_buckets(pass)) return pass->heads->params.total;
     for (int32_t i = 0; i < pass->buckets; i++) {
-        const int64_t count = bucket_elements(pass, &pass->bucket[i]);
+        /* In a piece a projector at most, each rounded up to a multiple of the ranks. */
+        const int64_t count = bucket_elements(pass, &pass->bucket[i]) + EC_PROJECTORS * pass->comm->size;
         if (count > most) most = count;
     }
     return most;

@@ -14,6 +14,8 @@
  * and another such exchange one bucket does, and the rest is held back, so that the latter waits for little at most.
  * Holding back that one, too, would gain nothing where products take the time, since it then ends before the stage
  * does, and would leave the links idle where exchanges take it. */
+#include <assert.h>
+
 #include "compute/ops_dense.h"
 #include "compute/ops_head.h"
 #include "nn/heads_pass.h"
@@ -120,15 +122,22 @@ static ec_status reduce(ec_heads_pass *pass, int64_t begin, int64_t count, float
     return ec__comm_all_reduce_ordered(comm, pass->leaf[0] + begin, ec__pass_shown_leaves(pass), count, grad + begin);
 }
 
-/* A sum for each run of items that lie back to back. */
+/* Runs of items that lie back to back, in one go. */
 static ec_status reduce_bucket(ec_heads_pass *pass, const ec_grad_bucket *bucket, float *grad) {
-    for (int32_t i = bucket->first; i < bucket->end;) {
-        int64_t count = 0, more = 0;
-        const int64_t begin = place_of(pass, &pass->item[i], &count);
-        for (i++; i < bucket->end && place_of(pass, &pass->item[i], &more) == begin + count; i++) count += more;
-        EC_RETURN_IF(reduce(pass, begin, count, grad));
+    ec_comm_piece piece[EC_PROJECTORS]; /* a stage makes factors of one Linear of a projector */
+    int32_t pieces = 0;
+    for (int32_t i = bucket->first; i < bucket->end; i++) {
+        ec_comm_piece next = {0};
+        next.at = place_of(pass, &pass->item[i], &next.count);
+        ec_comm_piece *last = pieces ? &piece[pieces - 1] : NULL;
+        if (last && last->at + last->count == next.at) {
+            last->count += next.count;
+        } else {
+            assert(pieces < EC_PROJECTORS);
+            piece[pieces++] = next;
+        }
     }
-    return EC_OK;
+    return ec__comm_all_reduce_pieces(pass->comm, pass->plan.reproducible ? pass->leaf[0] : NULL, piece, pieces, grad);
 }
 
 /* The sums of buckets up to `end`, beside what is enqueued from here on. */

@@ -135,7 +135,7 @@ ec_status ec__heads_run_group(ec_heads_pass *pass, int32_t group, int32_t forwar
 
 /* heads_buckets.c: lists items and buckets. */
 ec_status ec__heads_cut_gradients(ec_heads_pass *pass);
-/* Elements of the largest sum of weight gradients over ranks. */
+/* Elements to prepare sums of weight gradients over ranks for. */
 int64_t ec__heads_largest_sum(const ec_heads_pass *pass);
 
 /* Whether sums of weight gradients over ranks run in buckets beside other work: possible where a rank brings one array,

@@ -345,6 +345,60 @@ static void test_meetings(void **state) {
     assert_ptr_equal(comm->host, host);
 }
 
+/* Pieces of an array: as many elements in a pattern as will fit, with gaps between them that stay as they are. */
+typedef struct pieces {
+    float *from, *to; /* from NULL: in place, in the library's order */
+    const ec_comm_piece *piece;
+    int32_t count;
+} pieces;
+
+static ec_status reduce_pieces(void *arg) {
+    const pieces *p = arg;
+    EC_RETURN_IF(ec__comm_fork(comm));
+    EC_RETURN_IF(ec__comm_all_reduce_pieces(comm, p->from, p->piece, p->count, p->to));
+    return ec__comm_join(comm);
+}
+
+static void check_pieces(const ec_comm_piece *piece, int32_t count, bool ordered, bool recorded) {
+    const int64_t floats = piece[count - 1].at + piece[count - 1].count + 3;
+    const size_t bytes = (size_t)floats * sizeof(float);
+    float *leaves = take(bytes * (size_t)comm->size), *got = take(bytes), *expected = take(bytes);
+    pieces p = {ordered ? device_take(bytes) : NULL, device_take(bytes), piece, count};
+    ec_recording *recording = NULL;
+    test_fill(leaves, floats * comm->size, 7);
+    memcpy(expected, leaves + comm->rank * floats, bytes);
+    upload(p.to, expected, bytes);
+    if (ordered) upload(p.from, expected, bytes);
+    ec__tree_sum(leaves, comm->size, floats);
+    for (int32_t i = 0; i < count; i++)
+        memcpy(expected + piece[i].at, leaves + piece[i].at, (size_t)piece[i].count * sizeof(float));
+    if (recorded) {
+        CHECK_OK(be->record(be, reduce_pieces, &p, &recording));
+        CHECK_OK(be->replay(be, recording));
+    } else {
+        CHECK_OK(reduce_pieces(&p));
+    }
+    download(got, p.to, bytes);
+    be->recording_free(be, recording);
+    if (ordered) assert_memory_equal(got, expected, bytes);
+    for (int64_t i = 0; i < floats; i++)
+        if (!(got[i] - expected[i] <= 1e-5f && expected[i] - got[i] <= 1e-5f))
+            fail_msg("element %lld is %g, expected %g", (long long)i, (double)got[i], (double)expected[i]);
+    device_free(p.from), device_free(p.to);
+    free(leaves), free(got), free(expected);
+}
+
+static void test_pieces(void **state) {
+    (void)state;
+    static const ec_comm_piece few[] = {{2, 7}, {9, 1}, {12, 300}}, many[] = {{0, 5}, {6, 40001}, {50000, 30000}};
+    CHECK_OK(ec__comm_prepare(comm, 1, 70006 + 3 * comm->size));
+    for (int i = 0; i < 4; i++) {
+        check_pieces(few, 3, i % 2 != 0, i / 2 != 0);
+        check_pieces(many, 3, i % 2 != 0, i / 2 != 0);
+        check_pieces(few, 1, i % 2 != 0, i / 2 != 0);
+    }
+}
+
 /* Without being asked to, two ranks do not share a GPU. */
 static void test_sharing(void **state) {
     (void)state;
@@ -373,7 +427,8 @@ int main(void) {
         cmocka_unit_test(test_all_gather), cmocka_unit_test(test_broadcast), cmocka_unit_test(test_ordered_sums),
         cmocka_unit_test(test_gather_part),
         cmocka_unit_test(test_fast_sum),   cmocka_unit_test(test_beside),    cmocka_unit_test(test_room),
-        cmocka_unit_test(test_meetings),   cmocka_unit_test(test_sharing),
+        cmocka_unit_test(test_pieces),     cmocka_unit_test(test_meetings),
+        cmocka_unit_test(test_sharing),
     };
     CHECK_OK(ec__comm_open("mpi", &host));
     setenv("EMOCLIM_CUEMU_DEVICES", "8", 1);

@@ -92,15 +92,13 @@ static ec_status all_gather(ec_comm *c, const void *mine, void *all, size_t byte
     return logged_as(status, sums ? SUMS : GATHER, first, mine, (int64_t)(bytes / sizeof(float)));
 }
 
-static ec_status reduce_ordered(ec_comm *c, float *leaves, int32_t local_leaves, int64_t count, float *out) {
+/* Logged as an operation for each piece. */
+static ec_status reduce(ec_comm *c, float *from, const ec_comm_piece *piece, int32_t pieces, float *to) {
     const size_t first = nodes_now();
-    const ec_status status = comm_ops->all_reduce_ordered(c, leaves, local_leaves, count, out);
-    return logged_as(status, REDUCE, first, leaves, count);
-}
-
-static ec_status reduce_fast(ec_comm *c, float *x, int64_t count) {
-    const size_t first = nodes_now();
-    return logged_as(comm_ops->all_reduce_fast(c, x, count), REDUCE, first, x, count);
+    const ec_status status = comm_ops->all_reduce_pieces(c, from, piece, pieces, to);
+    for (int32_t i = 0; i < pieces; i++)
+        (void)logged_as(status, REDUCE, first, (from ? from : to) + piece[i].at, piece[i].count);
+    return status;
 }
 
 static ec_status pass_milestone(ec_comm *c) {
@@ -480,8 +478,7 @@ static void wrap(void) {
     static ec_head_ops my_head;
     static ec_optim_ops my_optim;
     my_comm = *(comm_ops = comm->ops);
-    my_comm.all_gather = all_gather, my_comm.all_reduce_ordered = reduce_ordered;
-    my_comm.all_reduce_fast = reduce_fast, my_comm.pass_milestone = pass_milestone;
+    my_comm.all_gather = all_gather, my_comm.all_reduce_pieces = reduce, my_comm.pass_milestone = pass_milestone;
     my_dense = *(dense = be->dense);
     my_dense.gemm = gemm;
     my_head = *(head = be->head);
