@@ -77,6 +77,13 @@ static kind find_launcher(process *launcher) {
     return k;
 }
 
+/* Jobs in a virtual machine that somebody started by "prte", and that outlives them, have its name in theirs; those of
+ * Open MPI 5's mpirun begin with "prterun-", those of Open MPI 4 are numbers. */
+static bool launcher_is_shared(void) {
+    const char *job = getenv("PMIX_NAMESPACE");
+    return job && strncmp(job, "prte-", 5) == 0;
+}
+
 static bool gone_after(const process *p, int tenths) {
     const struct timespec tenth = {.tv_nsec = 100000000};
     char byte[2];
@@ -104,7 +111,7 @@ static _Noreturn void outlive(process launcher, kind k) {
 
 _Noreturn void ec__farewell(int exit_code, bool several_hosts) {
     process launcher;
-    const kind k = find_launcher(&launcher);
+    const kind k = launcher_is_shared() ? OTHER : find_launcher(&launcher);
     if ((k == DAEMON || (k == MPIRUN && several_hosts)) && fork() == 0) outlive(launcher, k);
     _exit(exit_code);
 }

@@ -11,7 +11,8 @@
  *     data no earlier, and its keepalive waits for that);
  *   - mpirun, if there are several_hosts, would wait as long for a lost host to which it had sent the order to end
  *     before it knew. It is killed, 137 to whoever started it. Where ranks share one host it ends whatever happens, and
- *     is left alone. */
+ *     is left alone.
+ * A virtual machine of PRRTE that serves one job after the other is never ended. */
 _Noreturn void ec__farewell(int exit_code, bool several_hosts);
 
 #endif
