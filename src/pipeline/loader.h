@@ -73,7 +73,7 @@ ec_status ec__loader_open(const ec_loader_config *config, ec_sampler *sampler,
 void ec__loader_close(ec_loader *loader); /* accepts NULL; ends the threads, whatever they are doing */
 
 /* Threads that read for a GPU where the rank has so many processors: at a batch of some thousands one does not keep up
- * with it. One processor stays for what the host tells the GPU; eight threads ask for more than its bus carries. */
+ * with it. One processor stays for what the host tells the GPU; eight readers are the most. */
 int32_t ec__loader_threads(int32_t processors);
 
 /* Bytes of host memory that a loader takes. */

@@ -26,7 +26,8 @@ batch=256
 [ -z "$small" ] || { sizes=256 batch=2; }
 build=build/gpu
 work=build/gpu-work
-rm -rf "$work"
+caches=$PWD/build/gpu-caches # not among the logs
+rm -rf "$work" "$caches"
 mkdir -p "$out" "$work/figures"
 out=$(realpath "$out")
 work=$(realpath "$work")
@@ -178,13 +179,52 @@ supcon() { # MATH DIM
     done
 }
 
+# Training from float16 caches on disk: a step, and what of it the host waited for the loader, at most so long the GPU did.
+training() { # NAME PRECISION
+    local name=$1 rows=60000 width=512 rows_of_batch=8192 steps=600 every=200 most ms wait
+    [ -z "$small" ] || { rows=700 width=48 rows_of_batch=64 steps=4 every=2; }
+    most=$(left)
+    [ "$most" -lt 60 ] || most=60
+    if [ "$SECONDS" -ge "$figures_end" ] || [ "$most" -lt 20 ]; then
+        late+=("$name")
+        return
+    fi
+    if [ ! -f "$caches/music.h5" ]; then
+        mkdir -p "$caches"
+        "$build/tests/programs/make_caches" "$caches" $rows $width $width float16 >"$work/caches.log" 2>&1
+        cat >"$caches/run.yaml" <<YAML
+dataset: {image_cache: images.h5, audio_cache: music.h5}
+training: {batch_size: $rows_of_batch, max_steps: $steps, steps_per_epoch: $steps, validate_every: 0}
+logging: {every: $every}
+YAML
+    fi
+    timeout -k 5 "$most" "$emoclim" train "$caches/run.yaml" distributed.device=cuda "distributed.precision=$2" \
+        "logging.folder=$caches/run-$name" >"$work/$name.log" 2>&1 </dev/null
+    read -r ms wait < <(sed -nE 's/.*"event":"step".*"step_ms":([0-9.e+-]+).*"wait_ms":([0-9.e+-]+).*/\1 \2/p' \
+        "$caches/run-$name/metrics.jsonl" 2>/dev/null | tail -n 1)
+    if [ -z "${wait:-}" ]; then
+        say "$name: failed: $(tail -n 1 "$work/$name.log" | cut -c1-200)"
+        failed=1
+    else
+        awk -v batch=$rows_of_batch -v precision="$2" -v ms="$ms" -v wait="$wait" 'BEGIN {
+            printf "{\"bench\": \"train\", \"batch\": %d, \"precision\": \"%s\", \"ms\": %s, \"wait_ms\": %s, \"wait_share\": %.5f}\n",
+                batch, precision, ms, wait, wait / ms }' >"$work/figures/$name.json"
+        say "$name: step $ms ms, of which waiting for the loader $wait ms"
+    fi
+    results
+}
+
 if wants figures; then
     late=()
-    figures_end=$((SECONDS + 110))
+    figures_end=$((SECONDS + 120))
     figure step-float32-B64 40 step --math float32 -b 64 -m reproducible
     supcon bf16 128
     figure "encode-bf16-B$batch" 40 encode -p bf16 -b $batch
+    training train-float32 float32
+    training train-bf16 bf16
     if [ -z "$small" ]; then
+        for of in 1024 8192; do figure "loader-B$of" 40 loader -t float16 --half -b "$of" -r 5; done
+        figure step-float32-B8192 40 step --math float32 -b 8192 -m reproducible # the same step without a loader
         for dim in 128 768; do # the kernels for any card, beside those of wgmma where it has them
             ! grep -q 'by wgmma kernels' "$work/doctor.log" ||
                 EMOCLIM_SUPCON=portable figure "supcon-portable-bf16-D$dim-G131072" 60 supcon --math bf16 -d $dim -b 131072 -r 5
@@ -209,6 +249,7 @@ if wants figures; then
         figure encode-float32-B256 40 encode -p float32 -b 256
         figure encode-fast-float32-B256 40 encode -p float32 -b 256 -m fast
     fi
+    rm -rf "$caches"
     [ ${#late[@]} -eq 0 ] || record figures "no time left for ${late[*]}" 0
 fi
 
