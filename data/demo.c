@@ -212,6 +212,13 @@ static ec_status prepare_folder(const char *folder) {
     return EC_OK;
 }
 
+/* What tracks need is looked for before the first picture is drawn. */
+static ec_status check_encoder(const ec_demo_config *config) {
+    for (int32_t i = 0; i < config->tracks; i++)
+        if (sound_kind(config->seed, i) != DEMO_WAV) return demo_encode_ready();
+    return EC_OK;
+}
+
 ec_status ec__demo_write(const ec_demo_config *config, const ec_progress *progress) {
     ec_status status = EC_OK;
     ec_pool *pool = NULL;
@@ -219,6 +226,7 @@ ec_status ec__demo_write(const ec_demo_config *config, const ec_progress *progre
     if (config->images < 0 || config->images > MAX_ITEMS || config->tracks < 0 || config->tracks > MAX_ITEMS)
         EC_FAIL(EC_ERR_USAGE, "%d images and %d tracks; 0 to %d of each can be made", config->images, config->tracks,
                 MAX_ITEMS);
+    EC_TRY(check_encoder(config));
     EC_TRY(prepare_folder(config->folder));
     if (!demo_can_encode(DEMO_FLAC) || !demo_can_encode(DEMO_OGG) || !demo_can_encode(DEMO_MP3))
         EC_INFO("no encoder for%s%s%s: WAV files instead", demo_can_encode(DEMO_FLAC) ? "" : " FLAC",

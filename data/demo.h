@@ -40,7 +40,8 @@ ec_demo_config ec__demo_defaults(void);
 
 /* Writes FOLDER/images/..., FOLDER/music/..., README.txt, and last images.csv and music.csv (path,label,split; paths
  * relative to FOLDER), so that a set that was interrupted has no manifest. progress may be NULL. EC_ERR_USAGE for
- * counts out of range or a folder with something in it, EC_ERR_IO where it cannot be written. */
+ * counts out of range or a folder with something in it, EC_ERR_IO where it cannot be written, EC_ERR_ENV where tracks
+ * need FFmpeg's module and it cannot be loaded: nothing is written then. */
 ec_status ec__demo_write(const ec_demo_config *config, const ec_progress *progress);
 
 /* "train", "valid" or "test" of item number index within its class: 12, 3 and 5 of every 20. */

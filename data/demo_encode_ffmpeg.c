@@ -30,6 +30,8 @@ static const AVCodec *encoder_of(demo_sound_kind kind) {
 
 bool demo_can_encode(demo_sound_kind kind) { return kind == DEMO_WAV || encoder_of(kind) != NULL; }
 
+ec_status demo_encode_ready(void) { return EC_OK; }
+
 static enum AVSampleFormat format_of(demo_sound_kind kind) {
     return kind == DEMO_FLAC ? AV_SAMPLE_FMT_S16 : AV_SAMPLE_FMT_FLTP;
 }

@@ -11,6 +11,11 @@ bool demo_can_encode(demo_sound_kind kind) {
     return true;
 }
 
+ec_status demo_encode_ready(void) {
+    const ec_module *module;
+    return ec__module_ffmpeg(&module);
+}
+
 ec_status demo_encode(const float *samples, int64_t count, int channels, int rate, demo_sound_kind kind, int bit_rate,
                       const char *path) {
     const ec_module *module;

@@ -35,7 +35,10 @@ ec_status demo_save_sound(const demo_track *track, demo_sound_kind kind, int cha
 ec_status demo_encode(const float *samples, int64_t count, int channels, int rate, demo_sound_kind kind, int bit_rate,
                       const char *path);
 
-/* The last two as a module offers them (src/core/module.h). */
+/* Can demo_encode be called? EC_ERR_ENV where the module that it is in cannot be loaded. */
+ec_status demo_encode_ready(void);
+
+/* can_encode and encode as a module offers them (src/core/module.h). */
 struct demo_encoder {
     bool (*can_encode)(demo_sound_kind kind);
     ec_status (*encode)(const float *samples, int64_t count, int channels, int rate, demo_sound_kind kind, int bit_rate,

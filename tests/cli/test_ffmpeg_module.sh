@@ -19,6 +19,7 @@ writes_sound() { # EXIT_CODE
 refused() { # TEXT...: sound cannot be written or read, and each of these is said of it
     local text
     writes_sound 4
+    [ ! -e data ] || complain "demo wrote before it found that sound cannot be written: $(find data | head)"
     cp err err.demo
     says err "sound, and pictures other than JPEG and PNG, need FFmpeg, which cannot be loaded: "
     run 0 doctor
