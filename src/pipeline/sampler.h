@@ -40,7 +40,8 @@ typedef struct ec_sampler_config {
 typedef struct ec_sampler ec_sampler;
 
 /* EC_ERR_CONFIG where fewer images than G are to be shuffled or a pool is empty. EC_ERR_DATA for an indices file of
- * another shape, or with a row that does not exist; the message names data set and position. Not collective. */
+ * another shape, of a size that its bytes cannot hold, or with a row that does not exist; the message names file, data
+ * set and position. Not collective. */
 ec_status ec__sampler_new(const ec_sampler_config *config, const ec_sample_pool pool[EC_MODALITIES], ec_sampler **out);
 void ec__sampler_free(ec_sampler *sampler); /* accepts NULL */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cache/h5.h"
+#include "core/file.h"
 
 static const char *const set_name[EC_MODALITIES] = {"image_index", "audio_index"};
 
@@ -14,12 +15,29 @@ struct ec_indices {
     int32_t *row[EC_MODALITIES]; /* (steps, G) */
 };
 
+/* A data set in chunks may claim any size, whatever its file holds: that is found before memory is asked for. Rows of
+ * batches are never packed tighter than by deflate at its best, 1032 bytes into one (zlib's documentation). */
+static ec_status check_size(const ec_indices *x, const char *name, const int64_t dim[2]) {
+    enum { PACKED = 1032 };
+    int64_t bytes = 0;
+    EC_RETURN_IF(ec__file_size(x->path, &bytes));
+    const int64_t numbers = bytes > INT64_MAX / PACKED ? INT64_MAX : bytes * PACKED / (int64_t)sizeof(int32_t);
+    if (dim[0] > numbers / dim[1])
+        return EC_ERROR(EC_ERR_DATA,
+                        "%s: %s claims %lld steps of %lld rows, more than a file of %lld bytes can hold: expected at "
+                        "most %lld steps",
+                        x->path, name, (long long)dim[0], (long long)dim[1], (long long)bytes,
+                        (long long)(numbers / dim[1]));
+    return EC_OK;
+}
+
 static ec_status read_one(ec_indices *x, ec_h5 *file, ec_modality m, int64_t rows) {
     ec_status status = EC_OK;
     const char *name = set_name[m];
     int64_t dim[2] = {m == EC_IMAGE ? -1 : x->steps, x->global_rows};
     EC_TRY(ec__h5_shape(file, name, 2, dim));
     if (dim[0] < 1) EC_FAIL(EC_ERR_DATA, "%s: %s has no steps", x->path, name);
+    EC_TRY(check_size(x, name, dim));
     x->steps = dim[0];
     x->row[m] = malloc((size_t)(dim[0] * dim[1]) * sizeof(int32_t));
     if (!x->row[m])

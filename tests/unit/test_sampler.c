@@ -230,6 +230,20 @@ static void write_indices(const char *path, const int32_t *image, int64_t steps,
     CHECK_OK(ec__h5_finish(file));
 }
 
+/* A chunked image_index of that many steps, none of which was ever written. */
+static void claim_indices(const char *path, int64_t steps, int64_t rows) {
+    const hsize_t dim[2] = {(hsize_t)steps, (hsize_t)rows}, chunk[2] = {1, (hsize_t)rows};
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(2, dim, NULL), list = H5Pcreate(H5P_DATASET_CREATE);
+    assert_true(H5Pset_chunk(list, 2, chunk) >= 0);
+    hid_t set = H5Dcreate2(file, "image_index", H5T_STD_I32LE, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    assert_true(set >= 0);
+    H5Dclose(set);
+    H5Pclose(list);
+    H5Sclose(space);
+    H5Fclose(file);
+}
+
 static void test_bad_indices(void **state) {
     (void)state;
     int32_t image[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
@@ -251,6 +265,9 @@ static void test_bad_indices(void **state) {
     CHECK_ERROR(open_indices(path, 4, 12, &sampler), EC_ERR_DATA, "audio_index");
     write_indices(path, image, 0, 0, 4);
     CHECK_ERROR(open_indices(path, 4, 12, &sampler), EC_ERR_DATA, "image_index has no steps");
+    claim_indices(path, (int64_t)1 << 28, 4);
+    CHECK_ERROR(open_indices(path, 4, 12, &sampler), EC_ERR_DATA,
+                "indices.h5: image_index claims 268435456 steps of 4 rows, more than a file of");
     CHECK_ERROR(open_indices("/nonexistent/indices.h5", 4, 12, &sampler), EC_ERR_DATA, "/nonexistent/indices.h5");
     free(path);
 }
