@@ -175,8 +175,8 @@ ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float 
     return EC_OK;
 }
 
-/* After the error of a step: ends what was started behind it, which has changed nothing, and lets later ones change
- * parameters again. The step's error stays the one that is known. */
+/* After the error of a step: ends what was started behind it, which has changed no parameter, and lets later ones change
+ * them again. The step's error stays the one that is known. */
 static ec_status give_up(ec_trainer_core *core) {
     ec_backend *be = core->heads->be;
     const ec_error first = *ec_error_last();

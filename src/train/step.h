@@ -72,7 +72,8 @@ size_t ec__trainer_core_bytes(const ec_trainer_core *core);
  * ec__train_step.
  *
  * After an error of finish no step is under way: one that was started behind the bad one has ended too, and the
- * parameters and moments are those from before the bad one where its gradient was not finite. */
+ * parameters and moments are those from before the bad one where its gradient was not finite. BatchNorm's running
+ * statistics have both steps in them: nothing is to be saved after an error. */
 ec_status ec__train_step_start(ec_trainer_core *core, int64_t step, const float *const x[EC_MODALITIES],
                                const int32_t *const label[EC_MODALITIES]);
 ec_status ec__train_step_finish(ec_trainer_core *core, int64_t step, ec_step_result *result);
