@@ -103,10 +103,14 @@ static ec_status set_real(const ec__key *key, ec__scalar s, double *field) {
         return unexpected(key, s, "");
     char *end = NULL;
     double value = strtod(s.text, &end);
-    if (*end != '\0' || !isfinite(value)) return unexpected(key, s, "");
-    if (value < key->low || value > key->high || (key->low_open && value == key->low) ||
+    if (*end != '\0') return unexpected(key, s, "");
+    char most[48] = "";
+    /* As for whole numbers; infinite is what is too large for any. */
+    if (value > key->high && key->high >= 1e6 && !key->low_open && !key->high_open)
+        snprintf(most, sizeof most, " and at most %.15g", key->high);
+    if (!isfinite(value) || value < key->low || value > key->high || (key->low_open && value == key->low) ||
         (key->high_open && value == key->high))
-        return unexpected(key, s, "");
+        return unexpected(key, s, most);
     /* Arithmetic is float32: what it takes for a limit that is excluded, or for 0, would be another setting. */
     const bool for_zero = value != 0 && fabs(value) < (double)FLT_MIN;
     if (for_zero || (key->high_open && (double)(float)value >= key->high))

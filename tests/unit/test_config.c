@@ -156,6 +156,9 @@ static const struct {
      "float32 has nothing so near to 0"},
     {CACHES "training:\n  gradient_clip: 1e-45\n", "training.gradient_clip: found \"1e-45\", expected a number of at "
      "least 0; float32 has nothing so near to 0"},
+    {CACHES "training:\n  gradient_clip: 1e39\n", "training.gradient_clip: found \"1e39\", expected a number of at "
+     "least 0 and at most "},
+    {CACHES "training:\n  gradient_clip: 1e400\n", "expected a number of at least 0 and at most "},
     {CACHES "training:\n  loss_weights: {image2image: -1}\n", "training.loss_weights.image2image: found \"-1\""},
     {CACHES "distributed: {deadline_s: 0}\n", "distributed.deadline_s: found \"0\""},
     /* truth values, choices, texts, lists */
