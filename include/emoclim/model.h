@@ -43,12 +43,14 @@ ec_status ec_model_prepare_image(ec_model *model);
 ec_status ec_model_prepare_music(ec_model *model);
 
 /* embedding: ec_model_width floats, the caller's. path: JPEG or PNG, and what FFmpeg reads where the library was
- * built with it. EC_ERR_DATA for a file that is missing or is no picture, and as ec_model_prepare_image. */
+ * built with it. EC_ERR_DATA for a file that is missing or is no picture, EC_ERR_MEMORY, and as
+ * ec_model_prepare_image. */
 ec_status ec_model_embed_image(ec_model *model, const char *path, float *embedding);
 
-/* The same for a recording from start_s to end_s, in seconds; 0, 0: all of it. path: WAV, and what FFmpeg reads where
- * the library was built with it. Which clips of it are heard, and how many, is the configuration's choice; several
- * have the mean of their embeddings. */
+/* The same for a recording from start_s to end_s, in seconds; end_s 0: to its end. path: WAV, and what FFmpeg reads
+ * where the library was built with it. Which clips of it are heard, and how many, is the configuration's choice;
+ * several have the mean of their embeddings. Besides, EC_ERR_USAGE for seconds that are negative or no numbers, and an end that
+ * is not behind the start. */
 ec_status ec_model_embed_music(ec_model *model, const char *path, double start_s, double end_s, float *embedding);
 
 #ifdef __cplusplus

@@ -72,7 +72,7 @@ ec_status ec_index_search(ec_index *index, const float *query, int32_t k, ec_mat
     ec_backend *be = index->be;
     float *scores = NULL;
     ec_ranked *top = NULL;
-    if (k < 1) EC_FAIL(EC_ERR_USAGE, "a search for %d items; at least 1", (int)k);
+    if (k < 1) EC_FAIL(EC_ERR_USAGE, "a search for k = %d items; at least 1 expected", (int)k);
     for (int32_t d = 0; d < c->width; d++)
         if (!isfinite(query[d])) EC_FAIL(EC_ERR_USAGE, "number %d of the query is not finite", (int)d);
     int32_t n = (int32_t)(k < c->rows ? k : c->rows);

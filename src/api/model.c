@@ -1,6 +1,7 @@
 #include "emoclim/model.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/threads.h"
 #include "pipeline/embed.h"
@@ -66,12 +67,15 @@ static ec_status embed(ec_model *model, ec_modality modality, const ec_media_ite
     ec_heads *heads = model->trained.heads;
     EC_TRY(prepare(model, modality));
     const ec_cache_identity *identity = ec__featurizer_identity(model->featurizer[modality]);
-    features = malloc(sizeof *features * (size_t)identity->views * (size_t)identity->width);
+    const size_t seen = (size_t)identity->views * (size_t)identity->width, width = (size_t)ec_model_width(model);
+    features = malloc(sizeof *features * (seen + width));
     if (!features) EC_FAIL(EC_ERR_MEMORY, "no memory for the features of %s", item->path);
     EC_TRY(ec__featurize(model->featurizer[modality], item, 1, features, &failure));
     if (failure.text[0]) EC_FAIL(failure.code, "%s", failure.text);
-    z[ec__heads_embedding(&heads->config, EC_CROSS)] = embedding;
+    /* Not at once to the caller's, which an error leaves as they were. */
+    z[ec__heads_embedding(&heads->config, EC_CROSS)] = features + seen;
     EC_TRY(ec__embed_features(heads, modality, features, 1, identity->views, z));
+    memcpy(embedding, features + seen, sizeof *embedding * width);
 done:
     free(features);
     return status;

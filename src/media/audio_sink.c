@@ -18,9 +18,11 @@ ec_status ec__audio_sink_init(ec_audio_sink *sink, const char *path, const ec_au
     if (options) sink->options = *options;
     ec_audio_options *o = &sink->options;
     if (!(o->start_s >= 0) || !(o->end_s >= 0) || !isfinite(o->start_s))
-        return EC_ERROR(EC_ERR_USAGE, "%s: a cut from %g s to %g s cannot be made", path, o->start_s, o->end_s);
+        return EC_ERROR(EC_ERR_USAGE, "%s: a cut from %g s to %g s cannot be made; seconds of at least 0 expected",
+                        path, o->start_s, o->end_s);
     if (o->end_s > 0 && o->end_s <= o->start_s)
-        return EC_ERROR(EC_ERR_USAGE, "%s: the cut ends at %g s, before it starts at %g s", path, o->end_s, o->start_s);
+        return EC_ERROR(EC_ERR_USAGE, "%s: the cut ends at %g s, before it starts at %g s; a later end expected, or 0",
+                        path, o->end_s, o->start_s);
     if (!(o->max_s >= 0)) return EC_ERROR(EC_ERR_USAGE, "%s: a length limit of %g s cannot be met", path, o->max_s);
     if (o->max_s == 0) o->max_s = EC_AUDIO_MAX_S;
     return EC_OK;

@@ -113,7 +113,7 @@ static void test_refusals(void **state) {
     CHECK_ERROR(ec_model_open(path, 5000, &model), EC_ERR_USAGE, "5000 threads");
     assert_null(model);
     CHECK_OK(ec_index_open(path, 1, &index));
-    CHECK_ERROR(ec_index_search(index, query, 0, &match, &found), EC_ERR_USAGE, "0 items");
+    CHECK_ERROR(ec_index_search(index, query, 0, &match, &found), EC_ERR_USAGE, "k = 0 items");
     query[3] = NAN;
     CHECK_ERROR(ec_index_search(index, query, 1, &match, &found), EC_ERR_USAGE, "number 3");
     assert_int_equal(found, -1);
