@@ -49,8 +49,8 @@ ec_status ec_model_embed_image(ec_model *model, const char *path, float *embeddi
 
 /* The same for a recording from start_s to end_s, in seconds; end_s 0: to its end. path: WAV, and what FFmpeg reads
  * where the library was built with it. Which clips of it are heard, and how many, is the configuration's choice;
- * several have the mean of their embeddings. Besides, EC_ERR_USAGE for seconds that are negative or no numbers, and an end that
- * is not behind the start. */
+ * several have the mean of their embeddings. Besides, EC_ERR_USAGE for seconds that are negative or no numbers, and for
+ * an end that is not behind the start. */
 ec_status ec_model_embed_music(ec_model *model, const char *path, double start_s, double end_s, float *embedding);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# emoclim bench encode with the CUDA back end, on networks that the emulation can compute, in both modes.
+# emoclim bench encode and bench step with the CUDA back end, on networks that the emulation can compute, in both modes.
 # usage: test_bench.sh PROGRAM WORK_FOLDER TEST_PROGRAMS
 set -eu
 . "$(dirname "$0")/../support/shell.sh"
@@ -24,4 +24,15 @@ encode reproducible --width 64 --layers 1 --resolution 64 --batch 9
 encode fast --width 64 --layers 1 --resolution 64 --batch 9 --precision bf16
 encode fast --encoder shortchunk --width 1 --batch 2
 refuses 2 'mode' bench encode --mode slow
+
+# A repetition is several steps, of which two are under way; the time is that of one.
+seconds=$(date +%s%N)
+"$emoclim" bench step --device cuda -b 16 --image-dim 16 --audio-dim 16 --hidden-dim 16 --output-dim 16 -r 3 --json \
+    >out.json || fail "bench step"
+elapsed_ms=$((($(date +%s%N) - seconds) / 1000000))
+for key in ms median min max; do
+    told=$(sed -n "s/.*\"$key\": \([0-9.]*\).*/\1/p" out.json | head -n 1)
+    awk -v t="$told" -v most="$elapsed_ms" \
+        'BEGIN { exit !(t > 0 && t * 8 < most) }' || fail "$key of a step beside $elapsed_ms ms for all: $(cat out.json)"
+done
 finish
