@@ -351,6 +351,22 @@ static void test_math(void **state) {
     }
 }
 
+/* Narrow rows in pieces, of which there are several, by every set of kernels. */
+static void test_narrow_pieces(void **state) {
+    (void)state;
+    ec_backend *be[] = {open_path(PATHS[0]), open_path(PATHS[1])};
+    setenv("EMOCLIM_SUPCON_GRADIENT", "pieces", 1);
+    check_float32(261, 24, 0.07, 5, ALL_FOUR);
+    check_float32(140, 128, 0.01, 3, CROSS);
+    for (int i = 0; i < 2; i++) {
+        if (!be[i]) continue;
+        check_problem(270, 128, 0.07, 5, CROSS, be[i], 8e-3, 1e-5);
+        check_problem(140, 40, 0.01, 3, ALL_FOUR, be[i], 8e-3, 5e-5);
+        be[i]->close(be[i]);
+    }
+    unsetenv("EMOCLIM_SUPCON_GRADIENT");
+}
+
 /* Widths around panels, with one shift and one a row; few rows, and one more than a tile. */
 static void test_hopper(void **state) {
     (void)state;
@@ -598,7 +614,7 @@ int main(void) {
         cmocka_unit_test(test_inspect), cmocka_unit_test(test_widths),    cmocka_unit_test(test_row_counts),
         cmocka_unit_test(test_classes), cmocka_unit_test(test_math),      cmocka_unit_test(test_ranks),
         cmocka_unit_test(test_strips),  cmocka_unit_test(test_recording), cmocka_unit_test(test_block_rows),
-        cmocka_unit_test(test_hopper),  cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_hopper),  cmocka_unit_test(test_golden),    cmocka_unit_test(test_narrow_pieces),
     };
     return cmocka_run_group_tests(tests, test_cuda_open, test_cuda_close);
 }

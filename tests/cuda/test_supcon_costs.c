@@ -1,12 +1,15 @@
 /* What the loss costs on a GPU: the operations that it counts, and its memory. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdlib.h>
+
 #include "compute/count/count.h"
 #include "compute/ops_supcon.h"
 #include "cuda_support.h"
 #include "dist/comm_count.h"
 #include "loss/supcon.h"
 
-/* On one rank 10 G^2 D of narrow rows for the cross-modal pair and 20 for all, 8 and 16 of wide ones, where the
- * diagonal's pieces have both their halves made; what crosses two ranks is made by both. */
+/* On one rank 10 G^2 D of narrow rows for the cross-modal pair and 20 for all, 8 and 16 of wide ones and where pieces
+ * are asked for; the diagonal's pieces have both their halves made; what crosses two ranks is made by both. */
 static void test_flops(void **state) {
     (void)state;
     ec_supcon_problem p = {.global_rows = 1000, .dim = 10, .rows = 1000, .cross = true};
@@ -15,6 +18,10 @@ static void test_flops(void **state) {
     assert_true(test_cuda->supcon->flops(test_cuda, &p) == 20e7);
     p.rows = 500;
     assert_true(2 * test_cuda->supcon->flops(test_cuda, &p) == 22e7);
+    p = (ec_supcon_problem){.global_rows = 1000, .dim = 10, .rows = 1000, .cross = true};
+    setenv("EMOCLIM_SUPCON_GRADIENT", "pieces", 1);
+    assert_true(test_cuda->supcon->flops(test_cuda, &p) == 8e7);
+    unsetenv("EMOCLIM_SUPCON_GRADIENT");
 
     ec_supcon_problem wide = {.global_rows = 1000, .dim = 200, .rows = 1000, .cross = true};
     const double square = 1e6 * 200, piece = 2.0 * 256 * 256 * 200, last = 2.0 * 232 * 232 * 200;

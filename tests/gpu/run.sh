@@ -229,6 +229,7 @@ if wants figures; then
             ! grep -q 'by wgmma kernels' "$work/doctor.log" ||
                 EMOCLIM_SUPCON=portable figure "supcon-portable-bf16-D$dim-G131072" 60 supcon --math bf16 -d $dim -b 131072 -r 5
         done
+        EMOCLIM_SUPCON_GRADIENT=pieces figure supcon-pieces-bf16-D128-G131072 60 supcon --math bf16 -d 128 -b 131072 -r 5
         supcon bf16 768
         figure step-float32-B1024 40 step --math float32 -b 1024 -m reproducible
         figure step-float32-B16384 40 step --math float32 -b 16384 -m reproducible

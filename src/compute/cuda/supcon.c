@@ -2,6 +2,7 @@
 #include "compute/cuda/supcon_pieces.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
@@ -19,9 +20,16 @@ static size_t room_of(int32_t rows) {
     return (size_t)round_up(rows, TILE) + (rows % TILE ? TILE : 0);
 }
 
+/* Whether the gradient is made of pieces. EMOCLIM_SUPCON_GRADIENT=pieces decides so for narrow rows, too, to be
+ * measured: fewer operations, more memory traffic (docs/loss.md). */
+static bool in_pieces(int32_t dim) {
+    const char *asked = getenv("EMOCLIM_SUPCON_GRADIENT");
+    return dim > EC_SUPCON_CUDA_NARROW || (asked && strcmp(asked, "pieces") == 0);
+}
+
 static void place_copies(const ec_supcon_cuda *plan, bool hopper, size_t rows, int32_t modalities, ec_arena *arena,
                          ec_supcon_copies *copies) {
-    const bool both = hopper && plan->dim > EC_SUPCON_CUDA_NARROW;
+    const bool both = hopper && in_pieces(plan->dim);
     for (int32_t m = 0; m < modalities; m++) {
         copies->rows[m] = ec__arena_take(arena, rows, (size_t)plan->pitch);
         if (hopper) copies->panels[m] = both ? ec__arena_take(arena, rows, (size_t)plan->pitch) : copies->rows[m];
@@ -65,7 +73,7 @@ ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, const ec_supcon_p
     plan.other = plan.own;
     if (plan.block) place_copies(&plan, hopper, (size_t)plan.block, 1, arena, &plan.other);
     place_sums(&plan, arena);
-    if (p->dim > EC_SUPCON_CUDA_NARROW) {
+    if (in_pieces(p->dim)) {
         plan.edge = ec__supcon_cuda_edge(G, p->dim, element);
         place_piece(&plan, element, arena);
     }
@@ -109,7 +117,7 @@ static size_t scratch_bytes(ec_backend *be, const ec_supcon_problem *problem, in
 
 static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {
     size_t bytes = 0;
-    if (problem->dim <= EC_SUPCON_CUDA_NARROW) return EC_OK;
+    if (!in_pieces(problem->dim)) return EC_OK;
     const ec_supcon_cuda plan = plan_of_sizes(be, problem, 0, &bytes);
     return ec__supcon_cuda_reserve(be, &plan);
 }
@@ -124,7 +132,7 @@ static double flops(ec_backend *be, const ec_supcon_problem *p) {
     const double once = p->block ? 0 : own; /* rows that own ones meet once for both */
     const double sums = blocks * (dim * own * once + 2 * dim * own * (all - once));
     size_t bytes = 0;
-    if (p->dim <= EC_SUPCON_CUDA_NARROW) return sums + blocks * 4 * dim * own * all;
+    if (!in_pieces(p->dim)) return sums + blocks * 4 * dim * own * all;
     const ec_supcon_cuda plan = plan_of_sizes(be, p, 0, &bytes);
     return sums + ec__supcon_cuda_piece_flops(&plan, p);
 }
@@ -184,7 +192,7 @@ static ec_status gradient_of(ec_backend *be, const ec_supcon_cuda *plan, const e
                              float *const grad[2]) {
     ec_stream *stream = be->main_stream(be);
     const int32_t own_rows = own_rows_of(be, problem->rows);
-    if (problem->dim > EC_SUPCON_CUDA_NARROW)
+    if (in_pieces(problem->dim))
         return ec__supcon_cuda_gradient_wide(be, plan, problem, block, weight, shift, grad);
     return plan->own.panels[0]
                ? ec__supcon_hopper_gradient(stream, plan, problem, block, own_rows, weight, shift, grad)

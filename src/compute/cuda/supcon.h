@@ -3,7 +3,8 @@
  * Floating-point operations, cross-modal pair, b own rows of G, width D: the sums make each tile once for its rows and
  * its columns, 2 G^2 D on one rank (up to 4 b G D on many, where a tile between ranks is made by both owners). The
  * gradient of narrow rows makes scores again, for each side, and multiplies them into the owner's rows, 8 b G D; that
- * of wide ones makes them once for both sides, 6 G^2 D on one rank (supcon_pieces.h). An intra-modal block costs half.
+ * of wide ones, or of all where the environment asks for it, makes them once for both sides, 6 G^2 D on one rank
+ * (supcon_pieces.h). An intra-modal block costs half.
  *
  * Memory beside the caller's arrays, a rank: the copies of Z that the products read, 2 G D values of 2 or 4 bytes, or
  * where other ranks' rows come in blocks (ec_supcon_stream_ops), 2 b D of own rows and T D of a block; for wide rows a
