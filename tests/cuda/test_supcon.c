@@ -354,7 +354,10 @@ static void test_math(void **state) {
 /* Narrow rows in pieces, of which there are several, by every set of kernels. */
 static void test_narrow_pieces(void **state) {
     (void)state;
-    ec_backend *be[] = {open_path(PATHS[0]), open_path(PATHS[1])};
+    const ec_backend_options options = {.math = EC_MATH_FLOAT32, .deterministic = true};
+    ec_backend *be[] = {open_path(PATHS[0]), open_path(PATHS[1])}, *none = NULL;
+    setenv("EMOCLIM_SUPCON_GRADIENT", "piece", 1);
+    CHECK_ERROR(ec__backend_open_with("cuda", &options, &none), EC_ERR_ENV, "EMOCLIM_SUPCON_GRADIENT=piece:");
     setenv("EMOCLIM_SUPCON_GRADIENT", "pieces", 1);
     check_float32(261, 24, 0.07, 5, ALL_FOUR);
     check_float32(140, 128, 0.01, 3, CROSS);

@@ -29,7 +29,7 @@ static bool in_pieces(int32_t dim) {
 
 static void place_copies(const ec_supcon_cuda *plan, bool hopper, size_t rows, int32_t modalities, ec_arena *arena,
                          ec_supcon_copies *copies) {
-    const bool both = hopper && in_pieces(plan->dim);
+    const bool both = hopper && plan->edge;
     for (int32_t m = 0; m < modalities; m++) {
         copies->rows[m] = ec__arena_take(arena, rows, (size_t)plan->pitch);
         if (hopper) copies->panels[m] = both ? ec__arena_take(arena, rows, (size_t)plan->pitch) : copies->rows[m];
@@ -68,15 +68,13 @@ ec_supcon_cuda ec__supcon_cuda_plan(ec_math math, bool hopper, const ec_supcon_p
     plan.strip = (int32_t)(strip * TILE);
     plan.strips = (int32_t)((G + plan.strip - 1) / plan.strip);
     plan.term_blocks = (int32_t)((2 * G + EC_SUPCON_CUDA_TERMS - 1) / EC_SUPCON_CUDA_TERMS);
+    if (in_pieces(p->dim)) plan.edge = ec__supcon_cuda_edge(G, p->dim, element);
     plan.own = plan.block ? span_of(plan.first, plan.first + plan.rows) : span_of(0, plan.global_rows);
     place_copies(&plan, hopper, plan.block ? room_of(plan.rows) : (size_t)plan.own.end, 2, arena, &plan.own);
     plan.other = plan.own;
     if (plan.block) place_copies(&plan, hopper, (size_t)plan.block, 1, arena, &plan.other);
     place_sums(&plan, arena);
-    if (in_pieces(p->dim)) {
-        plan.edge = ec__supcon_cuda_edge(G, p->dim, element);
-        place_piece(&plan, element, arena);
-    }
+    if (plan.edge) place_piece(&plan, element, arena);
     plan.class_sum = ec__arena_take(arena, 2 * all_classes * width, sizeof(double));
     if (classes <= EC_SUPCON_CUDA_FEW)
         plan.step_sum = ec__arena_take(arena, (plan.block ? 1 : 2) * EC_SUPCON_CUDA_STEPS * all_classes * width,
@@ -117,9 +115,8 @@ static size_t scratch_bytes(ec_backend *be, const ec_supcon_problem *problem, in
 
 static ec_status reserve(ec_backend *be, const ec_supcon_problem *problem) {
     size_t bytes = 0;
-    if (!in_pieces(problem->dim)) return EC_OK;
     const ec_supcon_cuda plan = plan_of_sizes(be, problem, 0, &bytes);
-    return ec__supcon_cuda_reserve(be, &plan);
+    return plan.edge ? ec__supcon_cuda_reserve(be, &plan) : EC_OK;
 }
 
 /* A block of the matrix of a modality with itself: sums make a pair of own rows once for both of them, a pair with
@@ -132,9 +129,8 @@ static double flops(ec_backend *be, const ec_supcon_problem *p) {
     const double once = p->block ? 0 : own; /* rows that own ones meet once for both */
     const double sums = blocks * (dim * own * once + 2 * dim * own * (all - once));
     size_t bytes = 0;
-    if (!in_pieces(p->dim)) return sums + blocks * 4 * dim * own * all;
     const ec_supcon_cuda plan = plan_of_sizes(be, p, 0, &bytes);
-    return sums + ec__supcon_cuda_piece_flops(&plan, p);
+    return sums + (plan.edge ? ec__supcon_cuda_piece_flops(&plan, p) : blocks * 4 * dim * own * all);
 }
 
 static ec_status inspect(ec_backend *be, const float *z, int32_t rows, int32_t dim, float norm2_most,
@@ -192,7 +188,7 @@ static ec_status gradient_of(ec_backend *be, const ec_supcon_cuda *plan, const e
                              float *const grad[2]) {
     ec_stream *stream = be->main_stream(be);
     const int32_t own_rows = own_rows_of(be, problem->rows);
-    if (in_pieces(problem->dim))
+    if (plan->edge)
         return ec__supcon_cuda_gradient_wide(be, plan, problem, block, weight, shift, grad);
     return plan->own.panels[0]
                ? ec__supcon_hopper_gradient(stream, plan, problem, block, own_rows, weight, shift, grad)

@@ -63,9 +63,9 @@ typedef struct ec_supcon_cuda {
     double *strip_sum[2];
     float *strip_shift[2];
 
-    /* Wide rows only: a piece of the matrix (supcon_pieces.h), and the gradients of its rows and of its columns where
-     * other ranks have some of them. */
-    int32_t edge;
+    /* Where the gradient is made of pieces of the matrix (supcon_pieces.h): one of them, and the gradients of its rows
+     * and of its columns where other ranks have some of them. */
+    int32_t edge; /* 0: it is not */
     void *piece;    /* (edge, edge) bfloat16 or float */
     float *part[2]; /* (edge, D) */
 

@@ -163,7 +163,7 @@ bool ec__supcon_hopper_expected(ec_math math) {
 }
 
 ec_status ec__supcon_choose(ec_cuda_backend *be) {
-    const char *asked = getenv("EMOCLIM_SUPCON");
+    const char *asked = getenv("EMOCLIM_SUPCON"), *gradient = getenv("EMOCLIM_SUPCON_GRADIENT");
     int major = 0, minor = 0;
     EC_RETURN_IF(EC_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, be->device)));
     EC_RETURN_IF(EC_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, be->device)));
@@ -171,6 +171,8 @@ ec_status ec__supcon_choose(ec_cuda_backend *be) {
     be->hopper = false;
     if (asked && strcmp(asked, "portable") != 0 && strcmp(asked, "hopper") != 0)
         return EC_ERROR(EC_ERR_ENV, "EMOCLIM_SUPCON=%s: it may be portable or hopper", asked);
+    if (gradient && strcmp(gradient, "pieces") != 0)
+        return EC_ERROR(EC_ERR_ENV, "EMOCLIM_SUPCON_GRADIENT=%s: it may be pieces", gradient);
     if (asked && strcmp(asked, "hopper") == 0 && be->base.math == EC_MATH_BF16 && !possible)
         return EC_ERROR(EC_ERR_ENV,
                         "EMOCLIM_SUPCON=hopper: GPU %d has compute capability %d.%d; those kernels need 9.0",
